@@ -28,6 +28,7 @@ from orchestrator.page.recorded import Recorded
 from orchestrator.page.sections import bill as bill_section
 from orchestrator.reading.audit import audit
 from orchestrator.reading.costs import cost_words
+from orchestrator.reading.export import best_as_yaml
 from orchestrator.reading.summary import summary
 from orchestrator.record.encoding import seconds_between
 from orchestrator.record.ledger import Ledger
@@ -269,12 +270,31 @@ def test_a_slow_first_step_is_a_start_and_a_slow_later_one_is_held_up() -> None:
     assert found.device_seconds == sum(history.device_time.by_device.values())
 
 
-def test_a_resumed_trial_starts_again_and_one_step_alone_counts_no_more_than_the_others_starts() -> None:
+def test_a_resumed_trial_starts_again_and_one_slow_step_alone_is_a_start_if_others_start_alike() -> None:
     trials = billed([start({"x": number / 9}) for number in range(3)])[1].trials
     reports = [(1, 0, 21.0), (2, 0, 1.0), (3, 0, 1.0), (5, 0, 31.0), (6, 1, 100.0), (7, 2, 2.0)]
     assert excess_of_first_steps(reports, [(4, 0)], trials) == {1: 20.0, 5: 30.0, 6: 25.0}
     assert excess_of_first_steps(reports, [(4, None)], trials) == {1: 20.0, 5: 30.0, 6: 25.0}
+    one_step = [(1, 0, 21.0), (2, 0, 1.0), (3, 1, 23.0), (4, 2, 19.0)]  # starts differ: all but a usual step is one
+    assert excess_of_first_steps(one_step, [], trials) == {1: 20.0, 3: 22.0, 4: 18.0}
     assert excess_of_first_steps([(1, 0, 1.0), (2, 1, 90.0)], [], trials) == {}  # nothing tells how long a step takes
+
+
+@pytest.mark.parametrize(("metrics", "what"), [({}, "untested"), ({"acc": 0.5}, "test")])
+def test_a_training_without_a_test_has_none_on_the_bill_and_in_the_export(
+    metrics: dict[str, float], what: str, tmp_path: Path
+) -> None:
+    ledger = Ledger.write(tmp_path)
+    with ledger.transaction():
+        ledger.add_sweep(small_sweep(), "", [])
+        ledger.add_suggestion(0, start({"x": 0.5}), seed=0)
+        ledger.add_report(0, 4, 0.5, 1.0, {"loss": 0.5})
+        ledger.add_ending(0, Status.COMPLETED, 1, "", "")
+        ledger.add_test(0, 4, metrics)
+        ledger.add_used(Used(0, 3.25, "test"))
+    assert {"test", "untested"} & {*cost_of(tmp_path)["breakdown"]} == {what}
+    assert ("test:" in best_as_yaml(ledger)) == bool(metrics)
+    ledger.close()
 
 
 def test_without_the_price_of_one_device_there_are_no_dollars() -> None:

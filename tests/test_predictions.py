@@ -180,7 +180,7 @@ def test_the_page_does_not_name_the_command_where_it_cannot_work(tmp_path: Path,
     section = examples.section(read_run(tell(tmp_path / "run", told, sweep)))
     assert section is not None
     assert "orchestrator predictions" not in section.sentences[0]
-    assert "write predictions.npz into the run's folder (docs/report_methods.md)" in section.sentences[0]
+    assert "write the predictions of both to predictions.npz in the run's folder (docs" in section.sentences[0]
 
 
 def test_the_page_says_how_to_get_predictions_then_shows_them(run: Path) -> None:

@@ -97,7 +97,7 @@ def test_units_and_a_few_enormous_losses_change_nothing() -> None:
 def test_too_few_trials_give_no_bar(trials: int, parameters: int, needed: int) -> None:
     answer = importance([f"p{k}" for k in range(parameters)], np.zeros((trials, parameters)), np.arange(float(trials)))
     assert answer == TooFew(trials, needed)
-    assert str(answer) == f"too few trials, {trials} of the {needed} needed"
+    assert str(answer) == f"{trials} of the {needed} trials needed"
 
 
 def test_equal_results_give_no_bar() -> None:
@@ -297,8 +297,8 @@ def test_what_a_first_step_took_longer_counts_as_a_start(tmp_path: Path) -> None
     run = written(tmp_path, sweep_over(Space({"x": uniform(0, 1)}), horizon=3), [*records, End(0, Status.COMPLETED)])
     section = workers.section(at(run, {("suggestion", 0): 0.0, ("ending", 0): 10.0}))
     assert section is not None
-    assert section.sentences[0].startswith("Workers trained for 3.00 s, 30 % of the 10 s for which they were busy")
-    assert "What first reports took longer than later ones does not count as training here." in section.sentences[0]
+    assert section.sentences[0].startswith("Workers trained for 3.00 s, 30 % of their time (10 s).")
+    assert "The extra time of first reports counts as start." in section.sentences[0]
     assert "took 7.00 s (70 %)" in section.sentences[-1]
 
 
@@ -335,11 +335,36 @@ def test_a_trial_taken_up_by_another_driver_has_a_worker_before_its_next_report(
     assert (answer.downtime, answer.trained, answer.held) == (25.0, 52.0, 5.0 + 49.0 + 1.0)
     section = workers.section(run)
     assert section is not None
-    assert section.sentences[-1].startswith(
-        "Between the last record of a driver and the first one of the next, 25 s passed; that time is not counted"
-    )
+    assert section.sentences[-1] == "The sweep stood still for 25 s until it was continued. This time does not count."
     told = dict(answer_section.section(run).figures[0].rows)["What it cost"]
-    assert "; the sweep took 66 s, without the 25 s in which no driver ran." in told
+    assert "; the sweep took 66 s, not counting 25 s until it was continued." in told
+
+
+@pytest.mark.parametrize(
+    ("began", "is_simulated"), [((), True), (((USED, '{"seconds": 1.0, "what": "start"}'),), False)]
+)
+def test_a_simulated_sweep_shows_no_time_of_workers(began: Any, is_simulated: bool, tmp_path: Path) -> None:
+    """Trials of several workers, which one process trains, would each seem to wait for the others."""
+    records = [
+        start({"x": 0.1}), start({"x": 0.2}), *began, Report(0, 1, 1.0, 3.0), Report(1, 1, 1.0, 4.0), ("spent", "4.0"),
+        End(0, Status.COMPLETED), End(1, Status.COMPLETED),
+    ]  # fmt: skip
+    run = written(tmp_path, sweep_over(Space({"x": uniform(0, 1)}), horizon=1), records)
+    seconds = {
+        ("suggestion", 0): 0.0,
+        ("report", 0): 5.0,
+        ("report", 1): 10.0,
+        ("ending", 0): 14.0,
+        ("ending", 1): 14.0,
+    }
+    moved = at(run, seconds)
+    moved.rows["sweep"][0]["time"] = moved.rows["suggestion"][0]["time"]
+    section = workers.section(moved)
+    assert section is not None
+    assert section.sentences[0].startswith("The sweep was simulated: ") == is_simulated
+    assert bool(section.figures) != is_simulated
+    told = dict(answer_section.section(moved).figures[0].rows)["What it cost"]
+    assert f"; the sweep took 14 s{' (4 s on its simulated clock)' if is_simulated else ''}. 2 trials" in told
 
 
 def test_a_trial_has_no_worker_while_ray_starts(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_every_section_is_sound_on_the_smallest_runs(
     if what == "one trial":  # there is nothing to compare
         assert {found[name] for name in ("parameters", "origins", "correlation")} == {None}
     if what == "conditions":
-        assert text(found["parameters"]).startswith("There is no importance yet: too few trials, ")
+        assert text(found["parameters"]).startswith("The importance of the parameters is not known yet")
     if what == "a masked secret":
         assert "masks the values of api_key" in text(found["parameters"])
     if what == "one step":
@@ -242,8 +242,8 @@ def test_what_early_results_tell_and_what_stopping_saved(stopped: Recorded) -> N
     check(section)
     assert "Results at step 2 predict the end with a rank correlation of 0." in text(section)
     assert (
-        "60 configurations cost 42.0 full trainings; training each to the end would have cost 60, so stopping early saved "
-        "18.0 full trainings, counted in steps (36 s at the usual time of a step)."
+        "60 configurations cost 42.0 full trainings. Training each to the end would have cost 60. Stopping early saved "
+        "18.0 full trainings (36 s at the mean time of a step)."
     ) in text(section)
     (row,) = tables(section)["Stages"].rows
     assert row[:4] == ["step 2", "0.5", "60", "24"]
@@ -471,6 +471,28 @@ def test_failures_are_grouped_by_cause_with_the_first_traceback(tmp_path: Path) 
     assert lines[-1] == "ValueError: width 0 is odd"
 
 
+@pytest.mark.parametrize(
+    ("reasons", "told"),
+    [
+        (
+            ["disk full", "no file", "disk full", "no file"],
+            "for 2 different reasons, 2 of them for this one: disk full",
+        ),
+        (["disk full", "no file", "disk full", "bad lr"], "for 3 different reasons, 2 of them for this one: disk full"),
+        (["disk full", "no file", "disk full"], "most (2) for one reason: disk full"),
+        (["disk full", "no file"], "each for a different reason, the first: disk full"),
+        (["disk full", "disk full"], "all for the same reason: disk full"),
+    ],
+)
+def test_most_failures_have_one_reason_only_if_more_than_half_have_it(
+    reasons: list[str], told: str, tmp_path: Path
+) -> None:
+    records: list[Any] = []
+    for number, (config, reason) in enumerate(zip(configs_of(LINE, len(reasons)), reasons, strict=True)):
+        records += [start(config), End(number, Status.FAILED, reason)]
+    assert told in text(failures.section(written(tmp_path, sweep_over(LINE, horizon=1), records)))
+
+
 def test_a_cause_is_told_at_the_step_at_which_it_struck(tmp_path: Path) -> None:
     """Not at the last step of a trial that went on, which `status` does not name either."""
     (config,) = configs_of(LINE, 1)
@@ -483,10 +505,10 @@ def test_a_cause_is_told_at_the_step_at_which_it_struck(tmp_path: Path) -> None:
 # Workers.
 
 
-def test_a_simulated_clock_says_nothing_about_workers(tmp_path: Path) -> None:
+def test_costs_that_are_no_measured_times_say_nothing_about_workers(tmp_path: Path) -> None:
     run = written(tmp_path, small_sweep(), trained(configs_of(Space(SPACE), 3), np.ones((3, 4)) * [[4, 3, 2, 1]]))
     section = workers.section(run)
     check(section)
     assert section is not None
     assert not section.figures
-    assert "as if the clock were simulated or the costs declared" in text(section)
+    assert "So their costs are not measured times" in text(section)

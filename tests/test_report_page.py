@@ -44,8 +44,10 @@ from orchestrator.reading.summary import glance, summary
 from orchestrator.record.ledger import Ledger
 from orchestrator.record.schema import STATE
 from search.records import BASELINE, FINALIST, Status, start
+from search.space import Space, uniform
 from search.task import Task
 from tests.pages import BASE, add_trial, climbing, made_up
+from tests.records_on_disk import sweep_over, trained, written
 from tests.support import orchestrator, small_sweep
 from trainables.workloads.script import Script
 
@@ -188,7 +190,7 @@ def test_the_next_step_after_the_time_budget_is_more_time(tmp_path: Path) -> Non
     with ledger.transaction():
         ledger.add_event(STATE, "finished")  # by the next driver, which did not run out of time
     assert glance(ledger)["out_of_time"] is None
-    assert answers(ledger)["What next"].startswith("Search longer: ")
+    assert answers(ledger)["What next"].startswith("Search longer. ")
     ledger.close()
 
 
@@ -216,7 +218,7 @@ def test_the_time_of_training_is_the_same_on_the_page_and_in_show(tmp_path: Path
     told, out = answers(ledger)["What it cost"], io.StringIO()
     print_summary(ledger, Console(file=out, width=200))
     ledger.close()
-    assert told.startswith("2.0 full trainings: 96 s of training, 80 s of it before first reports; the sweep took ")
+    assert told.startswith("2.0 full trainings: 96 s of training (80 s of it before first reports); the sweep took ")
     assert "2.0 full trainings, 96 s of training\n" in out.getvalue()
 
 
@@ -246,11 +248,26 @@ def test_the_last_part_is_a_folded_table_of_all_trials_the_best_first(tmp_path: 
     assert "<details><summary>All trials, the best first</summary>" in html(whole)
 
 
+@pytest.mark.parametrize(("state", "words"), [("running", "running"), ("interrupted", "to resume")])
+def test_the_page_calls_a_trial_without_an_end_as_show_does(state: str, words: str, tmp_path: Path) -> None:
+    ledger = made_up(tmp_path / "run", trials=4, state=state)
+    with ledger.transaction():
+        add_trial(ledger, 4, BASE, 4, outcome=None)
+    facts, told = Recorded.of(ledger), answers(ledger)["What it cost"]
+    ledger.close()
+    assert facts.state == state
+    assert f" and 1 {words}." in told
+    assert f"{words} (1)" in [each.name for each in chart(part("progress", facts), "Learning curves").series]
+    (table,) = part("trials", facts).figures
+    assert isinstance(table, Table)
+    assert [row[7] for row in table.rows if row[0] == "4"] == [words]
+
+
 def test_with_few_trials_the_next_step_is_more_of_them(tmp_path: Path) -> None:
     ledger = made_up(tmp_path / "few", trials=2, mode="max")
     told = answers(ledger)["What next"]
     ledger.close()
-    assert told.startswith("Search longer: ")
+    assert told.startswith("Search longer. ")
     assert told.endswith("Raise num_samples or budget and run the same command again.")
 
 
@@ -427,6 +444,31 @@ def test_the_band_is_what_drawing_from_the_random_trials_gives(run: Ledger) -> N
             assert below - 0.02 <= share <= up_to + 0.02
 
 
+@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize(("stop", "is_drawn"), [(1, False), (19, True)])
+def test_random_search_is_compared_only_at_a_cost_at_which_its_band_is_drawn(
+    stop: int, is_drawn: bool, mode: Any, tmp_path: Path
+) -> None:
+    """8 of 80 random trials are trained to the end: the band begins at a cost of 22 full trainings."""
+    losses = np.linspace(0.1, 0.9, 80)[:, None] + np.zeros(20)
+    stops = {number: stop for number in range(80) if number % 10}
+    configs = [{"x": float(x)} for x in np.linspace(0.0, 1.0, 80)]
+    sweep = sweep_over(Space({"x": uniform(0, 1)}), horizon=20, mode=mode)
+    found = part("progress", written(tmp_path, sweep, trained(configs, losses, stop_at=stops)))
+    band = next(each for each in chart(found, "Best full training against cost").series if each.kind == "band")
+    assert band.x[[None in ends for ends in zip(band.low, band.high, strict=True)].index(False)] == 22
+    told = found.sentences[1]
+    if is_drawn:
+        between = re.search(
+            r"random search would have reached about (\S+) \(80 % of the time between (\S+) and (\S+)\)", told
+        )
+        assert between is not None
+        middle, low, high = map(float, between.groups())
+        assert low <= middle <= high
+    else:
+        assert told.startswith("The band of random search begins at a cost of 22 full trainings.")
+
+
 def test_there_is_no_band_without_enough_random_trainings(tmp_path: Path) -> None:
     few = made_up(tmp_path / "few", trials=FEWEST)
     chosen = made_up(tmp_path / "chosen", trials=24, origin="model")
@@ -548,6 +590,42 @@ def test_parallel_axes_show_values_and_not_exponents() -> None:
     assert many["dimensions"][0]["ticktext"] == ["0.001", "0.01", "0.1"]
     assert rate["range"][0] < -3.3
     assert (optimizer["values"], optimizer["ticktext"]) == ([1, 0, 1], ["adam", "sgd"])
+
+
+def test_ticks_that_would_lie_on_each_other_are_left_out() -> None:
+    axis = Axis("lr", [0.001, 0.16, 0.161, 0.162, 1.0], log=True)
+    (trace,) = drawn(Parallel("t", [axis], [1.0, 2.0, 3.0, 4.0, 5.0], "loss"))["data"]
+    assert trace["dimensions"][0]["ticktext"] == ["0.001", "0.16", "1"]
+    assert len(trace["dimensions"][0]["values"]) == 5
+
+
+@pytest.mark.parametrize("value", [0.006, -3.0, 0.0])
+def test_a_single_value_stands_on_an_axis_around_it(value: float) -> None:
+    point = Chart("t", "x", "y", [Series("p", [2.0], [value], "points")])
+    low, high = drawn(point)["layout"]["yaxis"]["range"]
+    assert low < value < high
+    assert high - low < abs(value) or not value
+    low, high = drawn(replace(point, x_log=True))["layout"]["xaxis"]["range"]
+    assert 10**low < 2 < 10**high < 4
+    assert drawn(replace(point, x_log=True))["layout"]["xaxis"]["ticktext"] == ["2"]
+    assert (
+        "range"
+        not in drawn(replace(point, series=[Series("p", [-2.0], [1.0], "points")], x_log=True))["layout"]["xaxis"]
+    )
+    bars = replace(point, series=[Series("b", [2.0], ["a"], "hbars")])
+    assert "range" not in drawn(bars)["layout"]["xaxis"]  # bars begin at 0
+    one = Parallel("t", [Axis("lr", [0.1])], [value], "loss")
+    assert not drawn(one)["data"][0]["line"]["showscale"]
+    assert drawn(replace(one, color=[value, value + 1]))["data"][0]["line"]["showscale"]
+
+
+def test_parallel_coordinates_whose_names_need_room_take_the_whole_width() -> None:
+    def of(*names: str) -> str:
+        figure = Parallel("t", [Axis(name, [1, 2]) for name in names], [1.0, 2.0], "loss")
+        return html(Document("t", "", (Section("s", "S", [], [figure], 2),), Path("run"), 0, "now"))
+
+    assert "<figure class=wide>" not in of("lr", "opt", "mom", "loss")
+    assert "<figure class=wide>" in of("learning_rate", "optimizer", "momentum", "validation_loss, full trainings")
 
 
 def test_a_task_has_one_colour_on_the_whole_page() -> None:

@@ -107,6 +107,17 @@ def test_a_trial_goes_on_from_its_checkpoint_and_each_step_is_trained_once(tmp_p
     assert not [row for row in recorded(tmp_path, "event") if row["kind"] == "nondeterminism"]
 
 
+def test_another_try_of_a_trial_is_no_suggestion(tmp_path: Path) -> None:
+    sweep = sweep_of(late, num_samples=6, checkpoint_seconds=0.0)
+    assert dead(simulated(tmp_path, sweep))
+    BROKEN["is"] = False
+    driver = simulated(tmp_path, sweep, retry_failed=True)
+    ledger = Ledger.read(tmp_path)
+    facts, asked = summary(ledger), len(recorded(tmp_path, "suggestion"))
+    ledger.close()
+    assert sum(facts["suggestions"].values()) == len(driver.history.trials) < asked
+
+
 def test_wherever_a_retry_is_killed_it_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     sweep = sweep_of(late, num_samples=4, checkpoint_seconds=0.0)
     records = []

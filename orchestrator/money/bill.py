@@ -21,14 +21,15 @@ OUTCOMES = {  # what time was for → words for people, in the order of a bill
     "completed": "trainings that were completed",
     "stopped": "trainings that were stopped early",
     "finalists": "finalists trained again",
-    "running": "trainings under way",
+    "running": "trainings that have not ended",
     "failed": "trainings that failed or diverged",
     "lost": "work lost with a worker, or repeated",
     "stalled": "steps that were held up",
-    "start": "starts, and the extra time of first steps",
+    "start": "starts, and the extra time of first reports",
     "beside": "checkpoints and messages",
     "prepare": "preparation of the data",
     "test": "tests",
+    "untested": "looking for a test; there is none",
 }
 PREPARATION = ""  # the task of what belongs to none
 

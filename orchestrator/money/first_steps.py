@@ -1,7 +1,8 @@
 """First steps that took longer than later ones: their worker still imported, compiled or read the data.
 
 Only a trial's later steps tell how long a step of its configuration takes. A trial with first steps alone is compared
-with its task, and no more than the others' usual excess counts as its start.
+with its task: if it is about as slow as the first steps of others, all but a usual step is its start. If it is much
+slower, its own steps may take long, and no more than the others' usual excess counts as its start.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from search.history import Trial
 
 SLOW = 3.0  # times a later step: less is noise
+ALIKE = 1.5  # times the others' usual excess: starts of one sweep differ by so much
 
 
 def excess_of_first_steps(
@@ -48,5 +50,5 @@ def excess_of_first_steps(
     for seq, trial, took in first:
         step = usual.get(trials[trial].task, 0.0)
         if trial not in own and most and took > SLOW * step > 0:
-            found[seq] = min(most, took - step)
+            found[seq] = took - step if took - step <= ALIKE * most else most
     return found

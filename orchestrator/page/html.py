@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.page.charts import Figure, Images, Parallel, Section, Table
 from orchestrator.page.document import ANSWER, Document
 from orchestrator.page.palette import DARK, LIGHT, palettes
-from orchestrator.page.plotly_charts import drawn, is_drawn
+from orchestrator.page.plotly_charts import drawn, is_drawn, least_width
 from orchestrator.page.words import place
 
 # Nothing may be fetched, and nothing sent: the browser enforces it. Parallel coordinates compile their shaders.
@@ -21,7 +21,7 @@ POLICY = (
     "img-src data: blob:; connect-src {source}; base-uri 'none'; form-action 'none'"
 )
 LONG = 36  # characters of a cell from which its column may break lines
-FEW_AXES = 4  # parallel coordinates with more take the whole width
+FEW_AXES, HALF = 4, 560  # axes of parallel coordinates, and pixels of any: with more they take the whole width
 
 
 def html(document: Document) -> str:
@@ -126,8 +126,14 @@ def _figure(key: str, figure: Figure) -> str:
     note = f'<p class="note">{escape(figure.note)}</p>' if figure.note else ""
     if isinstance(figure, Table) and figure.folded:
         return f"<figure><details><summary>{escape(figure.title)}</summary>{_table(figure)}{note}</details></figure>"
-    is_wide = figure.wide if isinstance(figure, Table) else isinstance(figure, Parallel) and len(figure.axes) > FEW_AXES
+    is_wide = _is_wide(figure)
     return f"<figure{' class=wide' if is_wide else ''}>{title}{_body(key, figure)}{note}</figure>"
+
+
+def _is_wide(figure: Figure) -> bool:
+    if isinstance(figure, Parallel):
+        return len(figure.axes) > FEW_AXES or least_width(figure) > HALF
+    return isinstance(figure, Table) and figure.wide
 
 
 def _body(key: str, figure: Figure) -> str:

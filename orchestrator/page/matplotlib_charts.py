@@ -167,7 +167,8 @@ def _parallel(axes: Axes, parallel: Parallel) -> None:
     axes.set_ylim(-0.12, 1.12)
     from matplotlib.cm import ScalarMappable
 
-    axes.figure.colorbar(ScalarMappable(scale, colors), ax=axes).set_label(parallel.color_label)
+    if scale.vmin != scale.vmax:
+        axes.figure.colorbar(ScalarMappable(scale, colors), ax=axes).set_label(parallel.color_label)
 
 
 def _scaled(axis: Axis) -> tuple[list[float], list[str]]:

@@ -27,6 +27,8 @@ HEIGHT, BAR = 360, 26  # pixels: of a figure, and of a horizontal bar or a line 
 LONGEST = 24  # characters in a line of a bar's name
 MARGIN = {"l": 62, "r": 16, "t": 8, "b": 48}
 MANY = 200  # points or lines of one kind; more are drawn small and pale, so that their density shows
+APART = 0.06  # of an axis: ticks nearer to each other would be written on each other
+AROUND = 0.1  # of a single value: what its axis shows on both sides
 BELOW, EDGE = 0.15, 0.03  # parts of an axis of parallel coordinates: where lines without a value pass, and its ends
 NO_VALUE = "none"
 DECADES = 3.0  # on a logarithmic axis; from there on only powers of ten are written
@@ -67,6 +69,7 @@ def _chart(chart: Chart) -> Json:
         layout["xaxis"] |= {"tickangle": 0, "nticks": 5}  # also where a narrow screen leaves little room
     if names := options(chart):
         layout["xaxis"] |= {"type": "category", "categoryorder": "array", "categoryarray": names}
+    has_bars = any("bars" in series.kind for series in chart.series)  # they begin at 0
     for axis, log, values in (
         ("xaxis", chart.x_log, [x for series in chart.series for x in series.x]),
         ("yaxis", chart.y_log, [y for series in chart.series for y in series.y]),
@@ -76,6 +79,9 @@ def _chart(chart: Chart) -> Json:
             layout[axis] |= _log_ticking(known)
         elif are_whole(known) and max(known) - min(known) <= NEAR:  # type: ignore[operator]
             layout[axis]["dtick"] = 1
+        if not has_bars and (value := _only(known)) is not None and (value > 0 or not log):
+            layout[axis]["range"] = _around(value, log)
+            layout[axis] |= {"tickmode": "array", "tickvals": [value], "ticktext": [f"{value:.4g}"]} if log else {}
         if _is_tiny(values, log):
             layout[axis]["exponentformat"] = "power"  # 10⁻⁴: "100µ" is hard to read without a unit
     if all(x >= 0 for series in chart.series for x in series.x if isinstance(x, (int, float))):
@@ -85,6 +91,20 @@ def _chart(chart: Chart) -> Json:
         layout["yaxis"]["range"] = [math.log10(low), math.log10(high)] if chart.y_log else [low, high]
     layout["barmode"] = "group"
     return {"data": traces, "layout": layout, "height": height}
+
+
+def _only(values: Sequence[Value]) -> float | None:
+    """The value of an axis that has no other; plotly would show it between far ends."""
+    found = {value for value in values if value is not None}
+    value = found.pop() if len(found) == 1 else None
+    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+
+def _around(value: float, log: bool) -> list[float]:
+    if log:
+        return [math.log10(value * (1 - AROUND)), math.log10(value * (1 + AROUND))]
+    margin = AROUND * abs(value) or 0.5
+    return [value - margin, value + margin]
 
 
 def _log_ticking(values: Sequence[Value]) -> Json:
@@ -184,22 +204,32 @@ def _surface(surface: Surface) -> Json:
 def _parallel(parallel: Parallel) -> Json:
     line: Json = {
         "color": _plain(parallel.color), "colorscale": "Viridis",
-        "showscale": True, "colorbar": {"title": {"text": parallel.color_label, "side": "right"}, "thickness": 12},
+        "showscale": len({*parallel.color}) > 1, "colorbar": {"title": {"text": parallel.color_label, "side": "right"}, "thickness": 12},
     }  # fmt: skip
     trace = {
         "type": "parcoords", "line": line, "dimensions": [_dimension(axis) for axis in parallel.axes],
         "labelfont": {"color": "role:ink"}, "tickfont": {"color": "role:ink"}, "rangefont": {"color": "role:soft"},
     }  # fmt: skip
-    layout = _layout("", "", False, False) | {"margin": {"l": 60, "r": 40, "t": 44, "b": 16}}
-    widest = max(len(axis.label) for axis in parallel.axes)
-    width = max(90, 8 * widest + 10)  # pixels, so that the names do not meet
+    layout = _layout("", "", False, False) | {"margin": {"l": 60, "r": _right(parallel), "t": 44, "b": 16}}
     return {
         "data": [trace],
         "layout": layout,
         "height": HEIGHT + 40,
-        "width_per_axis": width,
+        "least_width": least_width(parallel),
         "low_is_good": parallel.low_is_good,
     }
+
+
+def _right(parallel: Parallel) -> int:
+    """Pixels beside the last axis: for half of its name, where no colour bar gives it room."""
+    return 40 if len({*parallel.color}) > 1 else max(40, 3 * len(parallel.axes[-1].label))
+
+
+def least_width(parallel: Parallel) -> int:
+    """Pixels of parallel coordinates, so that the names of axes beside each other do not meet."""
+    lengths = [len(axis.label) for axis in parallel.axes]
+    widest = max((a + b) / 2 for a, b in zip(lengths, lengths[1:] or lengths, strict=False))
+    return len(lengths) * max(90, round(8 * widest) + 10)
 
 
 def _dimension(axis: Axis) -> Json:
@@ -218,7 +248,7 @@ def _dimension(axis: Axis) -> Json:
     if axis.log and all(value is None or value > 0 for value in numbers):
         numbers = [None if value is None else math.log10(value) for value in numbers]
         own = sorted({value for value in numbers if value is not None})
-        ticks = own if len(own) <= FEW else _log_ticks(own)
+        ticks = _apart(own) if len(own) <= FEW else _log_ticks(own)
         return _placed(axis.label, numbers, ticks, [f"{10**tick:.3g}" for tick in ticks])
     ends = [value for value in numbers if value is not None]
     if not ends:
@@ -240,6 +270,17 @@ def _placed(label: str, values: Sequence[float | None], ticks: Sequence[float], 
         "label": label, "values": _plain(values), "tickvals": _plain(ticks), "ticktext": list(texts),
         "range": _plain([(below if NO_VALUE in texts else low) - EDGE * size, high + EDGE * size]),
     }  # fmt: skip
+
+
+def _apart(ticks: Sequence[float]) -> list[float]:
+    """Of ticks in order, those that can be read beside each other, both ends among them."""
+    if len(ticks) < 3:
+        return list(ticks)
+    least, kept = APART * (ticks[-1] - ticks[0]), [ticks[0]]
+    for tick in ticks[1:-1]:
+        if tick - kept[-1] >= least and ticks[-1] - tick >= least:
+            kept.append(tick)
+    return [*kept, ticks[-1]]
 
 
 def _log_ticks(exponents: Sequence[float]) -> list[float]:

@@ -30,7 +30,13 @@ def settings(config: Mapping[str, Any]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the unit that suits them."""
+    """Seconds in the unit that suits them.
+
+    >>> duration(7.73e-05), duration(4.43), duration(9000)
+    ('under 1 ms', '4.43 s', '2.5 h')
+    """
+    if 0 < seconds < 0.001:
+        return "under 1 ms"
     for size, unit in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:.3g} {unit}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.money.amounts import dollars
@@ -20,7 +21,8 @@ NO_TASK = "no task"  # of what was used before any training, such as the prepara
 def bill_of(ledger: Ledger, history: History) -> Bill:
     """The bill of a run, at the prices of its last invocation."""
     sweeps = ledger.sweeps()
-    used = [(seq, used_of(row)) for seq, _, row in ledger.deciding((USED,))]
+    untested = {trial for (trial,) in ledger.query("SELECT DISTINCT trial FROM test WHERE metrics = '{}'")}
+    used = [(seq, _named(used_of(row), untested)) for seq, _, row in ledger.deciding((USED,))]
     others: list[tuple[int, Began | Used]] = [*((row["seq"], began_of(row)) for row in sweeps), *used]
     reports = ledger.query("SELECT seq, trial, cost_seconds FROM report")
     prices = prices_in_force(ledger)
@@ -29,6 +31,11 @@ def bill_of(ledger: Ledger, history: History) -> Bill:
         ((seq, trial, seconds) for seq, trial, seconds in reports), others, history.trials, prices,
         ((seq, trial) for seq, trial in begins),
     )  # fmt: skip
+
+
+def _named(used: Used, untested: Collection[int | None]) -> Used:
+    """A test of the trials `untested`, which measured nothing, is none on the bill."""
+    return replace(used, what="untested") if used.what == "test" and used.trial in untested else used
 
 
 def cost(ledger: Ledger, history: History) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def best_as_yaml(ledger: Ledger) -> str:
         "metric": facts["metric"],
         "value": best["value"],
         **({"confirmed": best["confirmed"], "first": best["first"]} if best["confirmed"] else {}),
-        "test": best["test"],
+        **({"test": best["test"]} if best["test"] else {}),
         "step": best["step"],
         "config": best["config"],
         **({"found": best["found"]} if best["found"] else {}),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.driving.time_spent import WAITED
 from orchestrator.reading.costs import cost
 from orchestrator.reading.out_of_time import out_of_time, out_of_time_words
+from orchestrator.reading.trial_counts import suggested
 from orchestrator.reading.turns import in_words, turns
 from orchestrator.record.ledger import Ledger
 from search.history import History, key_of
@@ -39,6 +40,7 @@ def accounts(ledger: Ledger, history: History, goal: Goal) -> dict[str, Any]:
     """This file's part of `show --json`. A history of finalists needs all their reports."""
     return {
         "cost": cost(ledger, history),
+        "suggestions": suggested(ledger),
         "fallbacks": fallbacks(ledger),
         "tasks": tasks(history),
         "promotions": promotions(ledger, history),

@@ -36,6 +36,11 @@ _EVENTS = f"""
         UNION ALL SELECT seq, time, 'retry', 'trial ' || trial || ' lost its worker at step ' || step || ': ' || reason FROM lost
         UNION ALL SELECT seq, time, 'enough', reason FROM search_end
     ) ORDER BY seq DESC LIMIT :count"""
+_SUGGESTED = f"""
+    SELECT origin, COUNT(*) FROM suggestion s WHERE kind <> 'resume' OR COALESCE(
+        (SELECT MAX(seq) FROM event WHERE kind = '{RETRY}' AND trial = s.trial AND seq < s.seq)
+            < (SELECT MAX(seq) FROM suggestion WHERE trial = s.trial AND seq < s.seq), TRUE)
+    GROUP BY origin ORDER BY MIN(seq)"""
 _DEAD = ("failed", "diverged")
 
 
@@ -91,6 +96,11 @@ def retried(ledger: Ledger) -> list[int]:
     """The trials that were tried again after a failure, in order."""
     rows = ledger.query(f"SELECT DISTINCT trial FROM event WHERE kind = '{RETRY}' ORDER BY trial")
     return [number for (number,) in rows]
+
+
+def suggested(ledger: Ledger) -> dict[str, int]:
+    """Origin → how many of its suggestions are on record; another try of a failed trial is none."""
+    return dict(ledger.query(_SUGGESTED))
 
 
 def causes(found: Iterable[Stand]) -> list[Cause]:

@@ -4,7 +4,7 @@ A trial has a worker from a suggestion to the ending that follows; a driver that
 trial without an ending goes on when the next driver starts. Trials that a driver suggests or takes up before anything runs
 wait for Ray, too: they have a worker from when their recorded start and steps must have begun. Training is the sum of the
 reported costs. What is left of the time is start-up, checkpoints and waiting. Times are those of the wall clock: a
-simulated run, whose costs are longer than the time that it took, has none worth showing.
+simulated run, in which one process trains for all workers, has none worth showing.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from orchestrator.driving.time_spent import WAITED
+from orchestrator.driving.time_spent import SPENT, WAITED
 from orchestrator.page.recorded import Recorded
 from orchestrator.record.encoding import USED, used_of
+
+SAME = 0.2  # share by which the driver's clock and the times of its records may differ
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,17 @@ def idle(run: Recorded) -> Idle | None:
         tuple(stretches), sum(each.end - each.begin for each in stretches),
         sum(trial.cost_seconds for trial in run.history), sum(told) if told else None, downtime, latest - zero,
     )  # fmt: skip
+
+
+def simulated_seconds(run: Recorded) -> float | None:
+    """The time that passed on the drivers' clock, if it was simulated: no worker started, and records took another time."""
+    if any(row["kind"] == USED and used_of(row).what == "start" for row in run.rows["event"]):
+        return None
+    began = {row["epoch"]: _seconds(row["time"]) for row in reversed(run.rows["sweep"])}
+    notes = {row["epoch"]: row for row in run.rows["event"] if row["kind"] == SPENT and row["epoch"] in began}
+    clock = sum(float(row["text"]) for row in notes.values())
+    passed = sum(_seconds(row["time"]) - began[epoch] for epoch, row in notes.items())
+    return clock if abs(clock - passed) > SAME * passed else None
 
 
 def _begins(run: Recorded) -> dict[tuple[Any, int], float]:

@@ -62,7 +62,7 @@ class TooFew:
 
     def __str__(self) -> str:
         if self.trials < self.needed:
-            return f"too few trials, {self.trials} of the {self.needed} needed"
+            return f"{self.trials} of the {self.needed} trials needed"
         return "all results are equal"
 
 

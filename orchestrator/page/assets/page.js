@@ -34,9 +34,10 @@ const page = (() => {
     layout.uirevision = "kept"; // what the reader has zoomed to
     layout.height = figure.height;
     if (touch) layout.dragmode = false; // a finger scrolls the page
-    if (figure.width_per_axis) { // many axes on a narrow screen scroll sideways
-      layout.width = Math.max(plot.clientWidth, figure.width_per_axis * figure.data[0].dimensions.length);
-      plot.style.overflowX = "auto";
+    if (figure.least_width) { // many axes on a narrow screen scroll sideways, with room for the bar
+      layout.width = Math.max(plot.clientWidth, figure.least_width);
+      plot.style.overflow = "auto hidden";
+      plot.style.height = `${figure.height + (layout.width > plot.clientWidth ? 16 : 0)}px`;
     }
     plot.drawn = JSON.stringify(figure);
     const data = coloured(figure.data);

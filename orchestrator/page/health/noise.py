@@ -118,8 +118,7 @@ def _lead(run: Recorded, known: Noise) -> Finding | None:
     return Finding(
         "noise",
         f"The best trial's lead is within the noise: {near} configurations may be equally good.",
-        f"{_leads(ahead, means, run.metric)}; noise alone explains a difference of {_sign(known)}{CLEAR * error:.2g} (from "
-        f"{known.source}).",
+        f"{_leads(ahead, means, run.metric)}; noise alone explains {_up_to(CLEAR * error, known)} (from {known.source}).",
         "Confirm more of them on more seeds (finalists, confirmations), or take the cheapest of them."
         if is_fresh
         else f"Confirm the best on fresh seeds (finalists={min(max(near, 2), 5)}, confirmations=3).",
@@ -148,9 +147,9 @@ def _gain(run: Recorded, known: Noise) -> Finding | None:
     if not math.isfinite(gain) or gain >= needed:
         return None
     words = (
-        f"noise alone explains a difference of {_sign(known)}{needed:.2g}"
+        f"noise alone explains {_up_to(needed, known)}"
         if again is not None
-        else f"the luckiest of {tried} equal configurations would gain {_sign(known)}{needed:.2g}"
+        else f"the luckiest of {tried} equal configurations would gain {'at least ' if known.is_bound else ''}{needed:.2g}"
     )
     return Finding(
         "noise",
@@ -170,8 +169,9 @@ def _told(gain: float, metric: str) -> str:
     return f"The gain is {gain:.2g} {metric}" if gain > 0 else f"It is worse by {-gain:.2g} {metric}"
 
 
-def _sign(known: Noise) -> str:
-    return "at least " if known.is_bound else ""
+def _up_to(difference: float, known: Noise) -> str:
+    """The differences that noise explains; with a lower bound of the noise, the largest is not known."""
+    return f"differences up to {difference:.2g}{', and perhaps larger ones' if known.is_bound else ''}"
 
 
 def _first_scores(run: Recorded) -> dict[str, float]:

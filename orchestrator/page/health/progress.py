@@ -30,8 +30,9 @@ def few_trials(run: Recorded) -> list[Finding]:
     return [
         Finding(
             "few_trials",
-            f"{completed or 'None'} of {plural(own, 'trial')}{counted} {'has' if completed == 1 or own == 1 else 'have'} been trained to "
-            f"the end{' so far' if run.state == 'running' else ''}: too few to judge the result.",
+            f"{completed or 'None'} of {plural(own, 'trial')}{counted} "
+            f"{'has' if completed == 1 or own == 1 else 'have'} been trained to the end"
+            f"{' so far' if run.state == 'running' else ''}, too few to judge the result.",
             f"At least {needed} are needed for {parameters} searched parameter{'s' * (parameters != 1)}.",
             _more(run, needed),
             "note",

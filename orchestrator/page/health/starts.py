@@ -13,10 +13,7 @@ from search.records import Status
 
 SHARE, SECONDS = 0.5, 30.0  # of the device time, and at least; less is not worth a change
 TRAINED = ("completed", "stopped", "finalists", "running", "failed", "stalled")  # parts of the bill
-STAGE = (
-    " If the time before first reports is a first stage of the training itself, such as pretraining, there is no start to "
-    "make cheaper."
-)
+STAGE = " If the time before a first report is part of the training, such as pretraining, ignore this advice."
 CUTS = ("Asha", "Hyperband", "Median")  # schedulers with a `grace_period`
 
 
@@ -42,10 +39,9 @@ def starts(run: Recorded) -> list[Finding]:
     return [
         Finding(
             "starts",
-            f"Starts cost more than the training: {percent(share)} of the device time.",
-            f"{plural(count, 'start')} took {duration(spent)} of device time, {brief(spent / count)} s each"
-            f"{', with what first reports took longer than later ones' if slow else ''}; {'the rest of the ' if slow else ''}"
-            f"training took {duration(trained)}.{stopped}",
+            f"Starts took {percent(share)} of the device time, more than the training.",
+            f"{plural(count, 'start')} took {duration(spent)} of device time, {brief(spent / count)} s each. "
+            f"{'The extra time of first reports counts as start. ' if slow else ''}The training took {duration(trained)}.{stopped}",
             f"{_remedy(run, enough if early else None)}{STAGE if slow else ''}",
             "advice",
         )

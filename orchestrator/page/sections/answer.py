@@ -12,7 +12,7 @@ from orchestrator.console.plurals import plural
 from orchestrator.console.typed_command import recorded_line
 from orchestrator.definition.description import NO_POLICY, described_population
 from orchestrator.money.amounts import budget_words, trainings
-from orchestrator.page.analysis.idle import idle
+from orchestrator.page.analysis.idle import idle, simulated_seconds
 from orchestrator.page.charts import Section, Table
 from orchestrator.page.health.copies import copies
 from orchestrator.page.health.finding import Finding
@@ -26,6 +26,7 @@ from orchestrator.reading.costs import cost_words
 from orchestrator.reading.out_of_time import out_of_time_words
 from orchestrator.reading.scores import outside, rests_on, scores, unfair, untrained
 from orchestrator.reading.spending import COPIES
+from orchestrator.reading.trial_counts import status_words
 from orchestrator.record.encoding import seconds_between
 from search.history import Trial, key_of
 from search.records import Status
@@ -37,7 +38,7 @@ ENDINGS = {
     Status.STOPPED: "stopped early",
     Status.DIVERGED: "diverged",
     Status.FAILED: "failed",
-    Status.RUNNING: "not ended",
+    Status.RUNNING: "running",
 }
 DOUBTS = ("alike", "edited", "resumed", "shared")  # checks whose serious findings say that results may not be compared
 BY_SEEDS = ("noise", "copies")  # checks of the repetitions, which have their place among the usual steps
@@ -188,24 +189,28 @@ def _against_noise(run: Recorded, mine: Finalist, noise: float) -> str:
 def _cost(run: Recorded) -> str:
     history, cost = run.history, run.accounts["cost"]
     counts = [(history.count(status), words) for status, words in ENDINGS.items()]
-    trials = listed([f"{count:,} {words}" for count, words in counts if count]) or "none"
+    trials = listed([f"{count:,} {status_words(words, run.state)}" for count, words in counts if count]) or "none"
     money = (
         cost_words(cost).partition(";")[0].replace("  (", " (") if cost["device_seconds"] else ""
     )  # its bill says more
     before, after = (f"{money}. ", "") if cost["usd"] is not None else ("", f" {money}." if money else "")
     budget = "" if cost["budget"] is None else f" The budget was {budget_words(cost['budget'])}."
     seconds, slow = sum(trial.cost_seconds for trial in history), sum(run.start_seconds.values())
-    beside = f", {duration(slow)} of it before first reports" if slow > WORTH_SAYING * seconds else ""
+    beside = f" ({duration(slow)} of it before first reports)" if slow > WORTH_SAYING * seconds else ""
     if run.seconds_before_training > WORTH_SAYING * seconds:
         beside += f", and {duration(run.seconds_before_training)} of starts"
     times = [row["time"] for table in ("sweep", "report", "ending") for row in run.rows[table]]
     passed = seconds_between(min(times), max(times)) if times else 0.0
     held = idle(run)
     apart = held.downtime if held is not None and held.downtime > LEAST_APART else 0.0
-    without = f", without the {duration(apart)} in which no driver ran" if apart else ""
+    took = f"the sweep took {duration(passed - apart)}"
+    if (simulated := simulated_seconds(run)) is not None:
+        took += f" ({duration(simulated) if simulated else 'under 1 ms'} on its simulated clock)"
+    if apart:
+        took += f", not counting {duration(apart)} until it was continued"
     return (
-        f"{before}{trainings(history.spent)} full trainings: {duration(seconds)} of training{beside}; the sweep took "
-        f"{duration(passed - apart)}{without}. {plural(len(history.trials), 'trial')}: {trials}.{after}{budget}"
+        f"{before}{trainings(history.spent)} full trainings: {duration(seconds)} of training{beside}; {took}. "
+        f"{plural(len(history.trials), 'trial')}: {trials}.{after}{budget}"
     )
 
 
@@ -247,9 +252,9 @@ def _usual(run: Recorded, found: list[Finding]) -> str:
     if why := untrained(run.about, run.baseline):
         return f"Run the same command again: {why}. {_command(run)}".rstrip()
     few = next(iter(few_trials(run)), None)
-    on = "" if few is None else f"Search longer: {few.sentence} {few.remedy}"
+    on = "" if few is None else f"Search longer. {few.sentence} {few.remedy}"
     if dear := starts(run):
-        on = f"Before you search longer: {dear[0].sentence} {dear[0].remedy}"
+        on = f"Reduce the time of starts before you search longer. {dear[0].sentence} {dear[0].remedy}"
     if best.status is not Status.COMPLETED:
         what = "num_samples or budget" if described_population(run.about) is None else "the budget"
         longer = f"Train longer: no full training was completed; raise {what}, and run the command again."

@@ -12,6 +12,7 @@ from orchestrator.money.prices import HOUR, Prices, prices_of
 from orchestrator.page.analysis.words import percent
 from orchestrator.page.charts import Chart, Section, Series, Table
 from orchestrator.page.recorded import Recorded
+from orchestrator.page.words import duration
 from orchestrator.reading.costs import NO_TASK, cost_words
 from orchestrator.reading.forecasts import random_search_words, usd_per_second
 from search.costs import HELD_UP
@@ -74,28 +75,35 @@ def _random(run: Recorded, prices: Prices) -> list[str]:
 
 def _outcomes(cost: Mapping[str, Any]) -> Chart:
     has_price, parts = cost["usd"] is not None, cost["breakdown"]
-    lengths = [part["usd"] if has_price else part["device_seconds"] / HOUR for part in parts.values()]
+    unit, size = _unit(parts)
+    lengths = [part["usd"] if has_price else part["device_seconds"] / size for part in parts.values()]
     hover = [_amount(part) for part in parts.values()]
     bars = Series("cost", lengths, [OUTCOMES[name] for name in parts], "hbars", hover=hover, shown_in_legend=False)
-    return Chart("What the cost was for", "dollars" if has_price else "device hours", "", [bars], note=NOT_COUNTED)
+    return Chart("What the cost was for", "dollars" if has_price else unit, "", [bars], note=NOT_COUNTED)
 
 
 def _tables(parts: Mapping[str, Mapping[str, Any]], title: str, words: Mapping[str, str]) -> Table:
-    whole = sum(part["device_seconds"] for part in parts.values())
+    whole, (unit, size) = sum(part["device_seconds"] for part in parts.values()), _unit(parts)
     rows = [
         (
-            words.get(name, name), f"{part['device_seconds'] / HOUR:.3g}", _dollars(part["usd"]),
+            words.get(name, name), f"{part['device_seconds'] / size:,.2f}", _dollars(part["usd"]),
             f"{100 * part['device_seconds'] / whole:.1f} %",
         )
         for name, part in parts.items()
     ]  # fmt: skip
-    rows.append(("total", f"{whole / HOUR:.3g}", _dollars(_sum(parts)), "100.0 %"))
-    columns = ("", "device hours", "dollars", "share")
+    rows.append(("total", f"{whole / size:,.2f}", _dollars(_sum(parts)), "100.0 %"))
+    columns = ("", unit, "dollars", "share")
     return Table(title, columns, rows, numeric=columns[1:])
 
 
+def _unit(parts: Mapping[str, Mapping[str, Any]]) -> tuple[str, float]:
+    """The unit of device time that suits the whole, and its seconds."""
+    is_long = sum(part["device_seconds"] for part in parts.values()) >= HOUR
+    return ("device hours", HOUR) if is_long else ("device seconds", 1.0)
+
+
 def _amount(part: Mapping[str, Any]) -> str:
-    return f"{part['device_seconds'] / HOUR:.3g} device hours" if part["usd"] is None else _dollars(part["usd"])
+    return f"{duration(part['device_seconds'])} of device time" if part["usd"] is None else _dollars(part["usd"])
 
 
 def _sum(parts: Mapping[str, Mapping[str, Any]]) -> float | None:

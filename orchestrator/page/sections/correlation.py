@@ -68,13 +68,13 @@ def _sentences(run: Recorded, known: Sequence[_Known]) -> list[str]:
             sentences.append(f"Results {each.stage.where} predict the end with a rank correlation of {each.rank}.")
         elif each.rank is not None:
             sentences.append(
-                f"It is not shown that results {each.stage.where} predict the end: rank correlation {each.rank}."
+                f"The data do not show whether results {each.stage.where} predict the end (rank correlation {each.rank})."
             )
-    few = [f"{each.stage.name} ({len(each.both)})" for each in known if each.rank is None]
+    few = [f"{len(each.both)} {each.stage.where}" for each in known if each.rank is None]
     if few:
         sentences.append(
-            f"To compare a stage with the end, at least {FEWEST} configurations need different results at both; too few have "
-            f"them: {listed(few)}."
+            f"To compare a stage with the end, {FEWEST} configurations with different results at both are needed. "
+            f"So far there are {listed(few)}."
         )
     saved = _saved(run)
     if saved is not None:
@@ -82,14 +82,13 @@ def _sentences(run: Recorded, known: Sequence[_Known]) -> list[str]:
         less = trainings(configurations - rounded_trainings(spent))
         step = _step_seconds(run)
         time = (
-            f" ({seconds_in_words((configurations - spent) * run.history.horizon * step)} at the usual time of a step)"
+            f" ({seconds_in_words((configurations - spent) * run.history.horizon * step)} at the mean time of a step)"
             if step
             else ""
         )
         sentences.append(
-            f"{counted(configurations, 'configuration')} cost {trainings(spent)} full trainings; training each to the end would "
-            f"have cost {configurations}, so stopping early saved {less} full trainings, counted in "
-            f"steps{time}."
+            f"{counted(configurations, 'configuration')} cost {trainings(spent)} full trainings. Training each to the end would "
+            f"have cost {configurations}. Stopping early saved {less} full trainings{time}."
         )
     for first, then in pairwise(known):
         keys, middle, late, given = then.beside(first)
@@ -99,7 +98,7 @@ def _sentences(run: Recorded, known: Sequence[_Known]) -> list[str]:
         if first.rank is not None and first.rank.value > COMPLETE:
             sentences.append(f"The order {first.stage.where} is already that of the end: later stages can add nothing.")
             break
-        tell = "Results" if left.low > 0 else "It is not shown that results"
+        tell = "Results" if left.low > 0 else "The data do not show whether results"
         sentences.append(
             f"{tell} {then.stage.where} tell more about the end than those {first.stage.where} (partial rank correlation {left})."
         )

@@ -51,7 +51,9 @@ def section(run: Recorded) -> Section | None:
 
 def _how(run: Recorded) -> str:
     """How to get predictions; empty if the run seems to train no classifier or cannot be compared yet."""
-    names = {run.metric, *(name for row in run.rows["report"][:1] for name in row["metrics"])}
+    names = {run.metric}
+    if run.about.get("trains_on", True):  # others would have to write the predictions themselves
+        names |= {name for row in run.rows["report"][:1] for name in row["metrics"]}
     if not any(SCORES.search(name) for name in names):
         return ""
     if untrained(run.about, run.baseline):
@@ -60,15 +62,14 @@ def _how(run: Recorded) -> str:
         return "There is no baseline to compare single examples with; give the sweep one: Sweep(baseline={…})."
     if run.best is None or run.best is run.baseline:
         return ""
-    how = f"To compare the baseline with the best trial on each example of the test part: {_again(run)}."
-    return f"No predictions are on record. {how}"
+    return f"To compare the baseline with the best trial on each example of the test part: {_again(run)}."
 
 
 def _again(run: Recorded) -> str:
     """How to get predictions: by the command, where the training is a Workload; any other one writes the file itself."""
     if run.about.get("trains_on", True):
         return orchestrator_line("predictions", place(run.folder))
-    return f"let the training answer them, and write {FILE} into the run's folder (docs/report_methods.md)"
+    return f"write the predictions of both to {FILE} in the run's folder (docs/report_methods.md has the format)"
 
 
 def _sentences(run: Recorded, found: Compared) -> list[str]:

@@ -13,6 +13,7 @@ from orchestrator.page.analysis.words import counted, percent, seconds_in_words
 from orchestrator.page.charts import Figure, Section, Table
 from orchestrator.page.recorded import Recorded
 from orchestrator.page.words import place
+from orchestrator.reading.trial_counts import status_words
 from orchestrator.record.encoding import RETRY
 from search.history import Trial
 from search.records import Status
@@ -66,13 +67,8 @@ def _sentences(run: Recorded, found: Sequence[Cause]) -> list[str]:
     if ended:
         total, times = len(run.history.trials), sum(len(cause.trials) for cause in ended)
         first = ended[0]
-        alike = "all for the same reason" if len(ended) == 1 else f"most ({len(first.trials)}) for one reason"
-        if times == 1:
-            alike = "with the reason"
-        elif len(ended) > 1 and len(first.trials) == 1:
-            alike = "each for another reason, the first"
         sentences.append(
-            f"{times} of {counted(total, 'trial')} failed or diverged ({percent(times / total)}), {alike}: "
+            f"{times} of {counted(total, 'trial')} failed or diverged ({percent(times / total)}), {_alike(ended)}: "
             f"{_cut(first.reason) or 'none is on record'}"
         )
         trials = [run.history.trials[number] for cause in ended for number in cause.trials]
@@ -92,9 +88,23 @@ def _sentences(run: Recorded, found: Sequence[Cause]) -> list[str]:
     again = sorted({number for cause in found if cause.what == RETRIED for number in cause.trials})
     if again:
         now = Counter(run.history.trials[number].status.value for number in again)
-        states = ", ".join(f"{count} {status}" for status, count in now.items())
+        states = ", ".join(f"{count} {status_words(status, run.state)}" for status, count in now.items())
         sentences.append(f"{counted(len(again), 'trial')} failed and {_were(again)} tried again; now: {states}.")
     return sentences
+
+
+def _alike(ended: Sequence[Cause]) -> str:
+    """How many of the failures have the reason that follows, the most frequent one."""
+    times, first = sum(len(cause.trials) for cause in ended), len(ended[0].trials)
+    if times == 1:
+        return "with the reason"
+    if len(ended) == 1:
+        return "all for the same reason"
+    if first == 1:
+        return "each for a different reason, the first"
+    if 2 * first > times:
+        return f"most ({first}) for one reason"
+    return f"for {len(ended)} different reasons, {first} of them for this one"
 
 
 def _were(trials: Sequence[int]) -> str:

@@ -37,9 +37,7 @@ def section(run: Recorded) -> Section | None:
     """None with fewer than two trials."""
     if len(run.history.trials) < 2:
         return None
-    asked: dict[str, int] = defaultdict(int)
-    for row in run.rows["suggestion"]:
-        asked[row["origin"]] += 1
+    asked: Mapping[str, int] = run.accounts["suggestions"]
     of_origin: dict[str, list[Trial]] = defaultdict(list)
     for trial in run.history:
         of_origin[trial.first_origin].append(trial)

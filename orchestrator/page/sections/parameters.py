@@ -42,7 +42,8 @@ def section(run: Recorded) -> Section | None:
     order = _in_order(columns, shown if shown.bars else next((each for each in reversed(found) if each.bars), shown))
     began = [column.name for column in order if finders(column.name, run.history)]
     figures: list[Figure] = [chart for chart in (_bars(found, order, began),) if chart is not None]
-    figures.append(_parallel(run, shown.stage, order[:AXES]))
+    if len(shown.stage.results) > 1:
+        figures.append(_parallel(run, shown.stage, order[:AXES]))
     figures += [_slice(run, shown.stage, column) for column in order[:SLICES]]
     if (surface := _contour(run, shown, order)) is not None:
         figures.append(surface)
@@ -88,10 +89,11 @@ def _missing(found: Sequence[Influence], some: bool) -> list[str]:
             where.setdefault(why, []).append(place)
     if not where:
         return []
+    unknown = "The importance is not known everywhere" if some else "The importance of the parameters is not known yet"
     if not some and len(where) == 1:
-        return [f"There is no importance yet: {next(iter(where))}."]
-    told = [f"{why} ({listed(places_)})" for why, places_ in where.items()]
-    return [f"{'Importance is not shown everywhere' if some else 'There is no importance yet'}: {'; '.join(told)}."]
+        return [f"{unknown}: {next(iter(where))}."]
+    told = [f"{(stages := listed(found_))[0].upper()}{stages[1:]}: {why}." for why, found_ in where.items()]
+    return [f"{unknown}. {' '.join(told)}"]
 
 
 def _in_order(columns: Sequence[Column], shown: Influence) -> list[Column]:
@@ -118,16 +120,15 @@ def _bars(found: Sequence[Influence], order: Sequence[Column], began: Sequence[s
     if not series:
         return None
     explained = [
-        f"{each.stage.name}: the forest predicts {percent(max(0.0, each.explained))} of the variation of unseen trials"
-        for each in found
-        if each.explained is not None
+        f"{percent(max(0.0, each.explained))} {each.stage.where}" for each in found if each.explained is not None
     ]
     some = max((each.used for each in found if each.trials > each.used > 0), default=0)
     note = (
-        "The share of the variation of the results that a random forest no longer predicts if it gets a wrong value of the "
-        "parameter; lines: the middle 90 % over refits. Diverged trainings count as the worst result, failed ones not at all. "
-        + "; ".join(explained)
-        + (f". A random {some} of the trials were used." if some else ".")
+        "A random forest predicts the results from the parameters. The bar shows how much of their variation it no longer "
+        "predicts with a wrong value of this parameter. Lines: the middle 90 % over refits. Diverged trainings count as the "
+        "worst result, and failed ones do not count."
+        + (f" Of the variation of unseen trials, the forest predicts {listed(explained)}." if explained else "")
+        + (f" A random {some} of the trials were used." if some else "")
     )
     if any(column.when for column in order):
         note += " A conditional parameter is measured among the trials that have it."

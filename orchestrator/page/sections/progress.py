@@ -13,6 +13,7 @@ from orchestrator.page.completions import completions
 from orchestrator.page.recorded import Recorded
 from orchestrator.page.thin import MOST_POINTS
 from orchestrator.page.words import number
+from orchestrator.reading.trial_counts import status_words
 from search.history import Trial
 from search.records import Status
 from search.task import FULL
@@ -117,14 +118,22 @@ def _sentences(run: Recorded, race: Race, band: Band | None) -> list[str]:
         return sentences
     draws = int(min(race.total, band.pool))
     reached = [best for cost, best in zip(race.costs, bests, strict=True) if cost <= draws]
-    middle = band.median[draws - 1]
-    if reached and middle is not None:
-        ends = [loss for loss in (band.low[draws - 1], band.high[draws - 1]) if loss is not None]
-        low, high = sorted(number(run.value(loss)) for loss in ends) if len(ends) == 2 else ("", "")
-        spread = f" (80 % of the time between {low} and {high})" if low else ""
+    if not reached:
+        return sentences
+    known = [loss for loss in (losses[draws - 1] for losses in (band.low, band.median, band.high)) if loss is not None]
+    if len(known) == len(CENTRAL):
+        low, middle, high = (number(run.value(loss)) for loss in known)
+        low, high = (low, high) if run.goal.mode == "min" else (high, low)
         sentences.append(
-            f"At the cost of {draws:,} full trainings, random search would have reached about {number(run.value(middle))}{spread}; "
-            f"this sweep had {number(run.value(reached[-1]))}."
+            f"At the cost of {draws:,} full trainings, random search would have reached about {middle} (80 % of the time between "
+            f"{low} and {high}); this sweep had {number(run.value(reached[-1]))}."
+        )
+    elif (
+        begins := next((place for place, loss in enumerate(band.high, start=1) if loss is not None), None)
+    ) is not None:
+        sentences.append(
+            f"The band of random search begins at a cost of {begins:,} full trainings. With less, more than one random search in ten "
+            "would have drawn only configurations that were not trained to the end here."
         )
     return sentences
 
@@ -185,7 +194,7 @@ def _curves_of(run: Recorded, task: str, trials: Sequence[Trial]) -> Chart:
         chosen = _evenly(sorted(found, key=lambda trial: (math.isnan(trial.loss), trial.loss, trial.number)), most)
         left_out += len(found) - len(chosen)
         if found:
-            series += _joined(run, f"{name} ({len(found):,})", role, chosen)
+            series += _joined(run, f"{status_words(name, run.state)} ({len(found):,})", role, chosen)
     for trial in named:
         is_best = trial is run.best
         name = f"{'best' if is_best else 'baseline'} (trial {trial.number})"

@@ -8,6 +8,7 @@ from orchestrator.console.own_commands import orchestrator_line
 from orchestrator.page.charts import Section, Table
 from orchestrator.page.recorded import Recorded
 from orchestrator.page.words import number, place, setting
+from orchestrator.reading.trial_counts import status_words
 from search.history import Trial
 
 WORDS = 60  # characters of a reason
@@ -23,8 +24,8 @@ def section(run: Recorded) -> Section | None:
     rows = [
         [
             str(trial.number), *(setting(trial.config.get(name, "–")) for name in names),
-            number(run.value(trial.loss)) if math.isfinite(trial.loss) else "–", f"{trial.step}", f"{trial.cost_seconds:.3g}",
-            _status(trial), trial.first_origin,
+            number(run.value(trial.loss)) if math.isfinite(trial.loss) else "–", f"{trial.step}", _seconds(trial),
+            _status(trial, run.state), trial.first_origin,
         ]
         for trial in trials
     ]  # fmt: skip
@@ -42,7 +43,12 @@ def _rank(trial: Trial) -> tuple[bool, bool, float, int]:
     return (trial.status.value != "completed", not is_finite, trial.loss if is_finite else 0.0, trial.number)
 
 
-def _status(trial: Trial) -> str:
+def _seconds(trial: Trial) -> str:
+    return "<0.001" if 0 < trial.cost_seconds < 0.001 else f"{trial.cost_seconds:.3g}"
+
+
+def _status(trial: Trial, state: str) -> str:
     reason = trial.reason.partition("\n")[0] if trial.broke else ""
     cut = reason if len(reason) <= WORDS else f"{reason[: WORDS - 1]}…"
-    return f"{trial.status.value}: {cut}" if cut else trial.status.value
+    words = status_words(trial.status.value, state)
+    return f"{words}: {cut}" if cut else words

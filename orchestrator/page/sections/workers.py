@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from orchestrator.page.analysis.idle import Idle, at_once, idle
+from orchestrator.page.analysis.idle import Idle, at_once, idle, simulated_seconds
 from orchestrator.page.analysis.words import percent, seconds_in_words
 from orchestrator.page.charts import Chart, Figure, Section, Series
 from orchestrator.page.recorded import Recorded
@@ -15,6 +15,7 @@ from orchestrator.page.recorded import Recorded
 MOST_CHANGES = 60  # of the line; more would fill it in, and means are drawn instead
 SPANS = 100
 NOTICEABLE = 0.05  # share of the worker time
+UNNOTICED = 0.01  # seconds of waiting
 
 
 def section(run: Recorded) -> Section | None:
@@ -22,11 +23,13 @@ def section(run: Recorded) -> Section | None:
     found = idle(run)
     if found is None or not any(trial.steps for trial in run.history):
         return None
+    if simulated_seconds(run) is not None:
+        told = "The sweep was simulated: one process trained for all workers, so there are no starts and no waiting to show."
+        return Section("workers", "Workers", [told])
     if not found.is_wall_clock:
         told = (
-            f"The reported costs add up to {seconds_in_words(found.trained)}, more than the {seconds_in_words(found.held)} for "
-            "which trials had workers, as if the clock were simulated or the costs declared, so the times on record say "
-            "nothing about idle workers."
+            f"The trials report {seconds_in_words(found.trained)} of training, more than the {seconds_in_words(found.held)} for "
+            "which they had workers. So their costs are not measured times, and how busy the workers were is not known."
         )
         return Section("workers", "Workers", [told])
     slow = sum(run.start_seconds.values())
@@ -38,12 +41,13 @@ def section(run: Recorded) -> Section | None:
 def _sentences(run: Recorded, found: Idle, slow: float) -> list[str]:
     worker_time = found.held + (found.waited or 0.0)
     sentences = [
-        f"Workers trained for {seconds_in_words(found.trained)}, {percent(found.trained / worker_time)} of the "
-        f"{seconds_in_words(worker_time)} for which they were busy or waiting for decisions."
-        + (" What first reports took longer than later ones does not count as training here." if slow else "")
+        f"Workers trained for {seconds_in_words(found.trained)}, {percent(found.trained / worker_time)} of their time "
+        f"({seconds_in_words(worker_time)})." + (" The extra time of first reports counts as start." if slow else "")
     ]
     if found.waited is None:
         sentences.append("How long workers waited for decisions is not on record yet: the driver notes it at its end.")
+    elif found.waited < UNNOTICED:
+        sentences.append("They did not wait for decisions.")
     else:
         share = found.waited / worker_time
         sentences.append(
@@ -51,13 +55,12 @@ def _sentences(run: Recorded, found: Idle, slow: float) -> list[str]:
             + (": a cheaper searcher, or fewer workers, would help." if share > NOTICEABLE else ".")
         )
     sentences.append(
-        "Starts (including the extra time of first steps), checkpoints and evaluation outside the "
-        f"reported cost took {seconds_in_words(found.overhead)} ({percent(found.overhead / worker_time)})."
+        "Starts, checkpoints and evaluation outside the reported cost took "
+        f"{seconds_in_words(found.overhead)} ({percent(found.overhead / worker_time)})."
     )
     if found.downtime > 1.0:
         sentences.append(
-            f"Between the last record of a driver and the first one of the next, {seconds_in_words(found.downtime)} passed; "
-            "that time is not counted."
+            f"The sweep stood still for {seconds_in_words(found.downtime)} until it was continued. This time does not count."
         )
     return sentences
 
@@ -73,8 +76,8 @@ def _shares(found: Idle) -> Chart:
 def _over_time(found: Idle) -> Chart:
     times, counts = at_once(found.stretches)
     note = (
-        "A trial has a worker from its suggestion to its ending. For the first trials of a driver the time counts from the "
-        "start of their training, because until then only the driver and Ray start."
+        "A trial has a worker from its suggestion to its end. For the first trials after each start of the sweep, the time "
+        "begins with their training: before that, Ray starts."
     )
     shown: list[float] = [float(count) for count in counts]
     if len(times) > MOST_CHANGES:
