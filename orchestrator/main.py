@@ -85,7 +85,7 @@ def run(
         return problem_of(driver, received, "call run(sweep) again", "run(sweep, retry_failed=True)")
 
     try:
-        on_this_machine(described, local=not simulate and address is None)
+        on_this_machine(described, local=not simulate and address is None, simulated=simulate)
         drive(
             described, where, simulated=simulate, address=address, console=console, close=close, is_script=False,
             retry_failed=retry_failed, note=note, tags=tags,
@@ -191,7 +191,7 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
             return
         from orchestrator.definition.checks import on_this_machine
 
-        on_this_machine(described, local=not simulate and address is None)
+        on_this_machine(described, local=not simulate and address is None, simulated=simulate)
         if dry_run:
             from orchestrator.reading.dry_run import print_plan
 
