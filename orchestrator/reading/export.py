@@ -53,7 +53,7 @@ def best_as_yaml(ledger: Ledger) -> str:
         "step": best["step"],
         "config": best["config"],
         **({"found": best["found"]} if best["found"] else {}),
-        "checkpoint": best["checkpoint"],
+        **({"checkpoint": best["checkpoint"]} if best["checkpoint"] else {}),
     }
     begun = ledger.rows("suggestion", "WHERE trial = :trial ORDER BY seq LIMIT 1", trial=number)[0]
     again = orchestrator_words("replay", ledger.folder, number)

@@ -103,6 +103,33 @@ class Result:
         frame = pd.DataFrame(rows, columns=None if rows else ["trial", "step", "seconds", self.metric])
         return frame.sort_values(["trial", "step"], ignore_index=True)
 
+    def load_state(self) -> Any:
+        """The state in the best trial's checkpoint: what your generator yielded at its last step, ready for your model.
+
+        Of a Workload of ours it is the state of the whole training, with the model's under "weights". Raises BadInput for a
+        script or a function that reports, whose checkpoint only its own code can read, and if no state was saved.
+
+        >>> model.load_state_dict(result.load_state()["model"])  # doctest: +SKIP
+        """
+        from trainables.carry_out import saved_state
+
+        if self.trial is None:
+            raise BadInput(f"{self.folder}: no trial is the best yet, so there is no state to load.")
+        if self.checkpoint is None:
+            raise BadInput(
+                f"{self.folder}: trial {self.trial}, the best, has no checkpoint. A generator must yield (metrics, state), with a "
+                "state of plain data, tensors and arrays; a function that reports calls report(…, checkpoint=path)."
+            )
+        if Places(self.folder).script(self.trial).is_dir():
+            raise BadInput(
+                f"{self.folder}: trial {self.trial} wrote its checkpoint itself; load it as the training does, from "
+                f"result.checkpoint, {self.checkpoint}."
+            )
+        try:
+            return saved_state(self.checkpoint)
+        except ValueError as error:
+            raise BadInput(f"{self.checkpoint}: {error}.") from error
+
     def replay(self, sweep: Sweep, trial: int | None = None) -> None:
         """Train a recorded trial again, the best if none is named, and compare each step with the record.
 
