@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,7 @@ def test_that_no_state_can_be_saved_is_told_once(tmp_path: Path) -> None:
     assert "an interruption starts a trial over" in told[0]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_the_functions_own_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadInput, match=r"wrote its checkpoint itself; load it .* result.checkpoint, .*weights"):
@@ -81,3 +83,26 @@ def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
         file.write(" ")
     with pytest.raises(BadInput, match="bytes instead of"):
         result.load_state()
+
+
+def test_the_export_of_a_notebooks_run_names_the_call_that_replays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It named a command, which refuses such a run."""
+    monkeypatch.delattr(sys.modules["__main__"], "__file__")  # as at a prompt
+    result = ended(savable, tmp_path / "run")
+    ledger = Ledger.read(result.folder)
+    text = best_as_yaml(ledger)
+    ledger.close()
+    assert f"train_again: Result('{result.folder}').replay(sweep, {result.trial})" in text
+    assert "# In the notebook that made this run" in text
+    assert "train_on" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [((1,), r"replay\(1\): pass the sweep .*: replay\(sweep, 1\)"), ((None, 2), r"replay\(sweep, 2\)")],
+)
+def test_replay_says_what_to_pass(words: Any, told: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=told):
+        ended(savable, tmp_path / "run").replay(*words)

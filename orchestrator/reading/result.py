@@ -17,6 +17,7 @@ from orchestrator.record.encoding import number
 from orchestrator.record.ledger import FILE, Ledger
 from orchestrator.record.storage import find_run
 from search.records import Config
+from search.wording import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,11 +137,19 @@ class Result:
         `sweep` is the one that made the run. Prints the steps; raises NotTheSame if one differs.
         """
         from orchestrator.reading.replay import replay_trial
+        from orchestrator.sweep import Sweep
 
+        if not isinstance(sweep, Sweep):
+            meant = sweep if isinstance(sweep, int) else 0 if trial is None else trial
+            raise BadInput(
+                f"replay({shown(sweep)}): pass the sweep that made the run, then the number of the trial: replay(sweep, {meant})."
+            )
+        if trial is not None and not hasattr(trial, "__index__"):
+            raise BadInput(f"replay(sweep, {shown(trial)}): must be the number of a trial: replay(sweep, 0).")
         number = self.trial if trial is None else trial
         if number is None:
             raise BadInput(f"{self.folder}: no trial is the best yet; name the one to train again.")
-        replay_trial(sweep, self.folder, number, None)
+        replay_trial(sweep, self.folder, int(number), None)
 
     @property
     def _which(self) -> str:
