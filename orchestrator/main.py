@@ -26,6 +26,7 @@ from orchestrator.errors import BadInput, Interrupted, OrchestratorError
 from orchestrator.outcome import problem_of, record_interruption, state_at_end, tell_end
 from orchestrator.record.storage import full_path
 from orchestrator.worker.processes import end_left_over_processes
+from orchestrator.worker.random_state import random_kept
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 tell_uncaught()
 
 
+@random_kept()
 def run(
     sweep: Sweep,
     folder: Path | str | None = None,

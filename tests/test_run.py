@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -341,3 +342,22 @@ def test_a_command_line_is_not_read_and_a_short_sweep_is_enough(place: Path) -> 
     assert result.ledger.is_file()
     assert len(result.trials) == 16
     assert set(result.trials["status"]) <= {"completed", "stopped"}
+
+
+def test_the_callers_random_numbers_stay_as_they_were(tmp_path: Path) -> None:
+    """Libraries that a sweep loads draw from them; in a new process, where they are loaded first."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import random\n"
+        "from orchestrator import Space, Sweep, run, uniform\n"
+        "def train(config, state):\n"
+        "    random.seed(1)\n"
+        "    yield {'loss': config['x'] + random.random()}\n"
+        "random.seed(5)\n"
+        "before = random.getstate()\n"
+        "sweep = Sweep('kept', train, Space({'x': uniform(0, 1)}), minimize='loss', steps=1, num_samples=2)\n"
+        "for _ in range(2):\n"
+        "    run(sweep, simulate=True, quiet=True)\n"
+        "    assert random.getstate() == before\n"
+    )
+    subprocess.run([sys.executable, str(program)], cwd=tmp_path, check=True)
