@@ -269,6 +269,7 @@ def drive(
 
     from orchestrator.driver import Driver
     from orchestrator.reading.beginning import another_try, chosen, renamed_to, taught
+    from orchestrator.reading.nothing_left import nothing_left_words
     from orchestrator.reading.progress import Display
     from orchestrator.reading.room import no_room
     from orchestrator.reading.state import state_before
@@ -325,7 +326,7 @@ def drive(
                 with ledger.transaction():
                     ledger.add_event(STATE, state_at_end(driver, problem))
             if driver.found and len(driver.history) == known and problem is None:
-                console.print("Nothing was left to do.", highlight=False)
+                tell(console, nothing_left_words(ledger, is_script=is_script))
             if is_script:
                 tell_end(driver, ledger, problem, is_smoke=is_smoke, is_told_how_to_retry=bool(again))
             if problem is not None:

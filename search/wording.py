@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 FAILED_ALIKE = "trials failed in the same way"  # their number stands before it, and ": " and their reason behind it
 _IGNORED = re.compile(
-    r"^Exception ignored (?:in|while)\b.*\n(?:Traceback \(most recent call last\):\n(?:[ \t].*\n)*(?:\S.*(?:\n|\Z))?)?", re.M
+    r"^Exception ignored (?:in|while)\b.*\n(?:Traceback \(most recent call last\):\n(?:[ \t].*\n)*(?:\S.*(?:\n|\Z))?)?",
+    re.M,
 )
 LONGEST = 400  # characters of a message of several lines
 EXAMPLES = {"Searcher": "Random()", "Scheduler": "Asha()", "Policy": "LrSchedule()"}  # of each contract
