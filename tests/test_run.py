@@ -226,6 +226,24 @@ def test_an_interrupt_saves_and_the_next_call_goes_on(place: Path) -> None:
     assert [row["step"] for row in recorded(place / "runs" / "told", "report") if row["trial"] == 0] == [1, 2, 3]
 
 
+def test_the_file_pause_stops_a_sweep_in_a_thread_which_no_signal_reaches(place: Path) -> None:
+    def paused(config: Any, state: Any) -> Iterator[Any]:
+        for step in range(state or 0, 3):
+            if step == 1 and not (place / "once").exists():
+                (place / "once").touch()
+                (place / "runs" / "told" / "pause").touch()
+            yield {"loss": config["x"]}, step + 1
+
+    async def in_a_thread() -> None:
+        await asyncio.to_thread(run, told(paused), simulate=True, max_concurrent=1)
+
+    with pytest.raises(Interrupted, match="interrupted after a clean save"):
+        asyncio.run(in_a_thread())
+    assert Result("told").state == "interrupted"
+    assert run(told(paused), simulate=True, max_concurrent=1).state == "finished"
+    assert [row["step"] for row in recorded(place / "runs" / "told", "report") if row["trial"] == 0] == [1, 2, 3]
+
+
 def test_a_refused_resume_leaves_the_state_as_it_was(place: Path) -> None:
     run(told(falling), simulate=True)
     before = {table: recorded(place / "runs" / "told", table) for table in ("lease", "sweep", "event")}
