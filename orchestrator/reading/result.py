@@ -105,7 +105,7 @@ class Result:
         return frame.sort_values(["trial", "step"], ignore_index=True)
 
     def load_state(self) -> Any:
-        """The state in the best trial's checkpoint: what your generator yielded at its last step, ready for your model.
+        """The state in the best trial's checkpoint: once it has ended, what your generator yielded at its last step.
 
         Of a Workload of ours it is the state of the whole training, with the model's under "weights". Raises BadInput for a
         script or a function that reports, whose checkpoint only its own code can read, and if no state was saved.
