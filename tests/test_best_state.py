@@ -80,7 +80,8 @@ def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
     result = ended(savable, tmp_path / "run")
     assert result.checkpoint is not None
     with open(result.checkpoint / "state.json", "a") as file:
-        file.write(" ")
+        file.write("{")
+    assert Result(result.folder).checkpoint == result.checkpoint
     with pytest.raises(BadInput, match="bytes instead of"):
         result.load_state()
 

@@ -190,5 +190,6 @@ def _is_empty(checkpoint: Path) -> bool:
     file = checkpoint / "state.json"
     if not file.is_file() or file.stat().st_size > EMPTY_BYTES:
         return False
-    saved = json.loads(file.read_bytes())
-    return "state" in saved and saved["state"] is None
+    with contextlib.suppress(ValueError, AttributeError):  # damaged
+        return json.loads(file.read_bytes()).get("state", file) is None
+    return False
