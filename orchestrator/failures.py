@@ -12,7 +12,7 @@ import re
 import traceback
 from pathlib import Path
 
-from search.wording import FAILED_ALIKE, message_at, one_line
+from search.wording import FAILED_ALIKE, message_at, one_line, without_ignored
 
 LONGEST = 500  # characters of a reason; the ledger holds the full text beside it
 ROOT = Path(__file__).resolve().parents[1]
@@ -133,14 +133,14 @@ def complaint(text: str) -> str:
 
 def last_words(output: str) -> str:
     """The error in a program's output; the last line if none is there."""
-    lines = readable(output)
+    lines = readable(without_ignored(output))
     at = _error_at(lines)
     return one_line(message_at(lines, at)) if at is not None else lines[-1].strip() if lines else ""
 
 
 def last_traceback(output: str) -> str:
     """The last traceback in a program's output, up to the line that names the error; empty if there is none."""
-    _, found, rest = output.rpartition(FRAMES)
+    _, found, rest = without_ignored(output).rpartition(FRAMES)
     if not found or "\n" not in rest:
         return ""
     frames = rest.removeprefix("\n").split("\n")

@@ -26,6 +26,7 @@ from orchestrator.errors import BadInput, Interrupted, OrchestratorError
 from orchestrator.outcome import problem_of, record_interruption, state_at_end, tell_end
 from orchestrator.record.storage import full_path
 from orchestrator.worker.processes import end_left_over_processes
+from orchestrator.worker.random_state import random_kept
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 tell_uncaught()
 
 
+@random_kept()
 def run(
     sweep: Sweep,
     folder: Path | str | None = None,
@@ -85,7 +87,7 @@ def run(
         return problem_of(driver, received, "call run(sweep) again", "run(sweep, retry_failed=True)")
 
     try:
-        on_this_machine(described, local=not simulate and address is None)
+        on_this_machine(described, local=not simulate and address is None, simulated=simulate)
         drive(
             described, where, simulated=simulate, address=address, console=console, close=close, is_script=False,
             retry_failed=retry_failed, note=note, tags=tags,
@@ -191,7 +193,7 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
             return
         from orchestrator.definition.checks import on_this_machine
 
-        on_this_machine(described, local=not simulate and address is None)
+        on_this_machine(described, local=not simulate and address is None, simulated=simulate)
         if dry_run:
             from orchestrator.reading.dry_run import print_plan
 
@@ -267,6 +269,7 @@ def drive(
 
     from orchestrator.driver import Driver
     from orchestrator.reading.beginning import another_try, chosen, renamed_to, taught
+    from orchestrator.reading.nothing_left import nothing_left_words
     from orchestrator.reading.progress import Display
     from orchestrator.reading.room import no_room
     from orchestrator.reading.state import state_before
@@ -323,7 +326,7 @@ def drive(
                 with ledger.transaction():
                     ledger.add_event(STATE, state_at_end(driver, problem))
             if driver.found and len(driver.history) == known and problem is None:
-                console.print("Nothing was left to do.", highlight=False)
+                tell(console, nothing_left_words(ledger, is_script=is_script))
             if is_script:
                 tell_end(driver, ledger, problem, is_smoke=is_smoke, is_told_how_to_retry=bool(again))
             if problem is not None:

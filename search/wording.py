@@ -5,6 +5,7 @@ several lines.
 from __future__ import annotations
 
 import inspect
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import MISSING, fields, is_dataclass
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from search.records import Config
 
 FAILED_ALIKE = "trials failed in the same way"  # their number stands before it, and ": " and their reason behind it
+_IGNORED = re.compile(
+    r"^Exception ignored (?:in|while)\b.*\n(?:Traceback \(most recent call last\):\n(?:[ \t].*\n)*(?:\S.*(?:\n|\Z))?)?",
+    re.M,
+)
 LONGEST = 400  # characters of a message of several lines
 EXAMPLES = {"Searcher": "Random()", "Scheduler": "Asha()", "Policy": "LrSchedule()"}  # of each contract
 
@@ -56,6 +61,16 @@ def one_line(lines: Sequence[str]) -> str:
         for before, line in zip(["", *lines], lines, strict=False)
     )
     return joined if len(lines) < 2 else textwrap.shorten(joined, LONGEST, placeholder=" …")
+
+
+def without_ignored(output: str) -> str:
+    """A program's output without the errors that Python ignored, such as that of a `__del__` after the program's own error.
+
+    >>> without_ignored("ValueError: 2\\nException ignored in: <f>\\nTraceback (most recent call last):\\n  File\\nKeyError: 1\\n")
+    'ValueError: 2\\n'
+    """
+    rest = _IGNORED.sub("", output)
+    return rest if rest.strip() else output
 
 
 def message_at(lines: Sequence[str], index: int) -> list[str]:

@@ -111,7 +111,7 @@ class Manual(Module):
 
 
 @pytest.mark.parametrize(("policy", "module", "changes", "words"), [
-    (Fixed(), ReplayedSchedule, {}, "configure_optimizers returns StepLR"),
+    (LrSchedule("cosine"), ReplayedSchedule, {}, "configure_optimizers returns StepLR"),
     (Fixed(), Manual, {"accumulate_grad_batches": 1}, "optimizes manually; make a Control"),
     (Fixed(), Module, {"max_epochs": -1, "max_steps": 5}, "needs the number of epochs"),
     (AdaScale(8), Module, {"accumulate_grad_batches": 1}, "needs the gradient noise"),

@@ -15,7 +15,6 @@ from tests.trainings import numbers
 from trainables.callbacks.transformers import TransformersControl
 from trainables.contract import Policy
 from trainables.policies.adascale import AdaScale
-from trainables.policies.fixed import Fixed
 from trainables.policies.lr_schedule import LrSchedule
 from trainables.training.device import measure
 from trainables.training.loop import Training
@@ -97,7 +96,7 @@ def test_what_a_trainer_cannot_do_is_refused(policy: Policy[Any], tmp_path: Path
 
 
 @pytest.mark.parametrize(("policy", "changes", "words"), [
-    (Fixed(), {"lr_scheduler_type": "linear"}, r"lr_scheduler_type='linear'.*use lr_scheduler_type='constant'"),
+    (LrSchedule("cosine"), {"lr_scheduler_type": "linear"}, r"lr_scheduler_type='linear'.*use lr_scheduler_type='constant'"),
     (AdaScale(8), {"max_grad_norm": 1.0}, r"max_grad_norm=1.0.*use max_grad_norm=0"),
     (AdaScale(8), {"gradient_accumulation_steps": 1}, "needs the gradient noise"),
 ])  # fmt: skip

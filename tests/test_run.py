@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -225,6 +226,24 @@ def test_an_interrupt_saves_and_the_next_call_goes_on(place: Path) -> None:
     assert [row["step"] for row in recorded(place / "runs" / "told", "report") if row["trial"] == 0] == [1, 2, 3]
 
 
+def test_the_file_pause_stops_a_sweep_in_a_thread_which_no_signal_reaches(place: Path) -> None:
+    def paused(config: Any, state: Any) -> Iterator[Any]:
+        for step in range(state or 0, 3):
+            if step == 1 and not (place / "once").exists():
+                (place / "once").touch()
+                (place / "runs" / "told" / "pause").touch()
+            yield {"loss": config["x"]}, step + 1
+
+    async def in_a_thread() -> None:
+        await asyncio.to_thread(run, told(paused), simulate=True, max_concurrent=1)
+
+    with pytest.raises(Interrupted, match="interrupted after a clean save"):
+        asyncio.run(in_a_thread())
+    assert Result("told").state == "interrupted"
+    assert run(told(paused), simulate=True, max_concurrent=1).state == "finished"
+    assert [row["step"] for row in recorded(place / "runs" / "told", "report") if row["trial"] == 0] == [1, 2, 3]
+
+
 def test_a_refused_resume_leaves_the_state_as_it_was(place: Path) -> None:
     run(told(falling), simulate=True)
     before = {table: recorded(place / "runs" / "told", table) for table in ("lease", "sweep", "event")}
@@ -341,3 +360,22 @@ def test_a_command_line_is_not_read_and_a_short_sweep_is_enough(place: Path) -> 
     assert result.ledger.is_file()
     assert len(result.trials) == 16
     assert set(result.trials["status"]) <= {"completed", "stopped"}
+
+
+def test_the_callers_random_numbers_stay_as_they_were(tmp_path: Path) -> None:
+    """Libraries that a sweep loads draw from them; in a new process, where they are loaded first."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import random\n"
+        "from orchestrator import Space, Sweep, run, uniform\n"
+        "def train(config, state):\n"
+        "    random.seed(1)\n"
+        "    yield {'loss': config['x'] + random.random()}\n"
+        "random.seed(5)\n"
+        "before = random.getstate()\n"
+        "sweep = Sweep('kept', train, Space({'x': uniform(0, 1)}), minimize='loss', steps=1, num_samples=2)\n"
+        "for _ in range(2):\n"
+        "    run(sweep, simulate=True, quiet=True)\n"
+        "    assert random.getstate() == before\n"
+    )
+    subprocess.run([sys.executable, str(program)], cwd=tmp_path, check=True)

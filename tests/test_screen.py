@@ -254,6 +254,7 @@ def test_only_an_ordinary_terminal_gets_a_block(monkeypatch: pytest.MonkeyPatch)
         assert isinstance(outlet_for(Console(file=stream), {}), Terminal)
         assert isinstance(outlet_for(Console(file=stream), {"CI": "false"}), Terminal)
         assert isinstance(outlet_for(Console(file=stream), {"CI": "true"}), Lines)
+        assert isinstance(outlet_for(Console(file=stream), {"JPY_PARENT_PID": "1"}), Lines)  # !python tune.py in a cell
         assert isinstance(outlet_for(Console(file=stream, quiet=True), {}), Lines)
         monkeypatch.setenv("TERM", "dumb")
         assert isinstance(outlet_for(Console(file=stream), {}), Lines)

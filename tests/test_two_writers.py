@@ -232,7 +232,7 @@ def test_a_fork_whose_scheduler_goes_on_from_the_parents_rate_is_told(order: str
     parent = Loop(Averaged(), scheduler=cosine)
     parent.updates(6)
     with pytest.warns(UserWarning, match=r"scheduler starts from 0\.1, the learning rate of the trial.*from 0\.02"):
-        Loop(Averaged(), 0.02, scheduler=cosine, state=parent.state(), order=order, forked=True)
+        Loop(Averaged(), 0.02, scheduler=cosine, state=parent.state(), order=order, forked=True).updates(1)
 
 
 def test_a_fork_with_a_policy_may_come_from_a_trial_with_a_scheduler() -> None:

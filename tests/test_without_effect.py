@@ -148,10 +148,10 @@ def test_a_watchdog_warns_once_of_a_training_that_is_worse_than_its_start() -> N
     state, _ = policy.start(signals(batch=batch, of=of, horizon=8))
     warned = []
     for number in range(1, 251):
-        loss = 2.3 if number <= 8 else 2.5
+        loss = 2.3 if number <= 8 else 3.0
         state, _ = policy.act(state, signals(number * batch, batch=batch, of=of, horizon=8, loss=loss))
         if number % 50 == 0:
-            ended = signals(number * batch, batch=batch, of=of, horizon=8, train_loss=2.5, metrics={"loss": 2.5})
+            ended = signals(number * batch, batch=batch, of=of, horizon=8, train_loss=3.0, metrics={"loss": 3.0})
             state, action = policy.act(state, ended)
             warned.append(action.warns and "above that of the first updates" in action.why)
     assert warned == [False, True, False, False, False]

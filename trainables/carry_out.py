@@ -6,6 +6,7 @@ This module sits above the training loop and the worker processes, so the contra
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.records import Config
@@ -162,3 +163,17 @@ def predictions_on_test(workload: Trainable, assignment: Assignment) -> Predicti
 
     assert isinstance(workload, Workload)
     return run.predictions(workload, assignment)
+
+
+def saved_state(checkpoint: Path) -> Any:
+    """The state in a checkpoint that a worker wrote: what a generator yielded; of a Workload, all of the training's.
+
+    Raises ValueError for a file or folder that no worker wrote, or that has changed since.
+    """
+    from trainables.execution.checkpoint import DamagedCheckpoint, load
+
+    try:
+        state = load(checkpoint)
+    except DamagedCheckpoint as error:
+        raise ValueError(str(error)) from error
+    return state.get("state", state)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Rows = Callable[[int], "list[Text]"]
 """Width in cells → the rows of the block, none of them wider."""
 
+OF_KERNEL = "JPY_PARENT_PID"  # environment: of a Jupyter kernel and its children
+
 
 class Outlet(Protocol):
     """Shows events as lines, and the present state."""
@@ -35,13 +37,15 @@ class Outlet(Protocol):
 def outlet_for(console: Console, surroundings: Mapping[str, str] = os.environ) -> Outlet:
     """The outlet for this console.
 
-    Only a terminal that understands cursor movements gets a block; CI services keep every redrawing in their logs.
+    Only a terminal that understands cursor movements gets a block; CI services keep every redrawing in their logs, and so
+    does a cell of a notebook for `!python tune.py`, a child of the kernel.
     """
     if is_notebook() and not console.quiet:
         return Notebook()
     can_redraw = _is_terminal(console.file) and not console.quiet and not console.is_dumb_terminal
     is_ci = surroundings.get("CI", "").lower() not in ("", "0", "false")
-    return Terminal(console) if can_redraw and not is_ci else Lines(console)
+    keeps_all = is_ci or OF_KERNEL in surroundings
+    return Terminal(console) if can_redraw and not keeps_all else Lines(console)
 
 
 def _is_terminal(stream: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a sweep runs."""
+"""Ctrl-C and SIGTERM while a sweep runs, or the file `pause` in the run's folder, where no signal arrives."""
 
 from __future__ import annotations
 
@@ -48,7 +48,10 @@ class Signals:
             signal.signal(number, handler)
 
     def check(self) -> None:
-        """Raise LeftAtOnce if a second signal came and the engine has not left yet."""
+        """Stop if somebody made the file `pause`; raise LeftAtOnce if a second signal came and the engine has not left yet."""
+        if not self._driver.stop_reason and self._driver.places.pause_file.exists():
+            self.received.append(signal.SIGINT)
+            self._driver.stop(SIGNALLED)
         if self._leaves and not self._is_over:
             raise LeftAtOnce
 

@@ -16,6 +16,7 @@ import numpy as np
 from orchestrator.definition import from_found, own_class
 from orchestrator.definition.identity import ADDRESS, identity
 from orchestrator.definition.machine import HAVE
+from orchestrator.definition.sending import check_sending
 from orchestrator.definition.wording import trained
 from orchestrator.errors import BadInput, did_you_mean
 from orchestrator.money.amounts import USD, Amount
@@ -48,9 +49,10 @@ def on_description(sweep: Sweep) -> None:
     _identities(sweep)
 
 
-def on_this_machine(sweep: Sweep, *, local: bool = True) -> None:
-    """Raise BadInput for missing files, for parameters that nothing reads, for an optimizer that the policy cannot turn
-    and, if the trials run on this machine (`local`), for devices that it does not have or whose price is missing."""
+def on_this_machine(sweep: Sweep, *, local: bool = True, simulated: bool = False) -> None:
+    """Raise BadInput for missing files, for parameters that nothing reads, for an optimizer that the policy cannot turn,
+    for what cannot be sent to a worker (of a `simulated` sweep, to a process of a trial) and, if the trials run on this
+    machine (`local`), for devices that it does not have or whose price is missing."""
     if local:
         _resources(sweep)
     _prices(sweep, device_name(held_by_trial(sweep.resources)[0]) if local else "")
@@ -62,6 +64,7 @@ def on_this_machine(sweep: Sweep, *, local: bool = True) -> None:
             names_itself = str(error).startswith(type(workload).__name__)
             place = type(workload).__name__ if isinstance(workload, CommandLine) else shown(workload)
             raise BadInput(str(error) if names_itself else f"{place}: {error}") from error
+    check_sending(sweep, simulated=simulated)
     _unread(sweep)
     _optimizers(sweep)
 

@@ -28,6 +28,26 @@ def differing(name: str, before: object, after: object) -> Iterator[tuple[str, s
         yield from differing(f"{name}.{part}", old[1].get(part, _ABSENT), new[1].get(part, _ABSENT))
 
 
+def other_function(before: object, after: object) -> str:
+    """That two identities of workloads name different functions, in words; empty if they do not.
+
+    >>> other_function("FromFunction(train, horizon=1)", "FromFunction(train=<lambda>:1c6e5a00(), horizon=1)")
+    'this run was made by train(), and this is a <lambda>'
+    """
+    calls = [call_of(text) if isinstance(text, str) else None for text in (before, after)]
+    named = [call[1].get("train") or call[1].get("1", "") for call in calls if call and call[0] == "FromFunction"]
+    if len(named) < 2 or named[0].partition("(")[0] == named[1].partition("(")[0]:
+        return ""
+    old, new = map(_function, named)
+    return f"this run was made by {old}, and this is {new if old != new else new.replace('a ', 'another ', 1)}"
+
+
+def _function(text: str) -> str:
+    """A function as people write it; a lambda has no name, and its digest tells them nothing."""
+    name = text.partition("(")[0]
+    return f"a {name.partition(':')[0]}" if "<lambda>:" in name else text if text.endswith(")") else f"{text}()"
+
+
 def call_of(text: str) -> tuple[str, Mapping[str, str]] | None:
     """The class and the arguments of an object's `identity`, by name or by position; None for any other text.
 

@@ -7,8 +7,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from orchestrator.console.own_commands import orchestrator_line
 from orchestrator.reading.own_files import scripts_own
+from orchestrator.reading.trained_on import train_on
 from orchestrator.reading.trial_counts import Stand
 from orchestrator.record.encoding import goal_of, number
 from orchestrator.record.ledger import Ledger
@@ -32,12 +32,11 @@ def ahead(
     leader = _leader(curve, goal.loss(value), found, goal)
     if leader is None:
         return None
-    again = orchestrator_line("replay", ledger.folder, leader.trial, "--go-on", horizon)
     return {
         "trial": leader.trial,
         "step": leader.step,
         "value": leader.value,
-        "train_on": again if _can_go_on(ledger, leader.trial) else None,
+        "train_on": train_on(ledger, leader.trial, horizon) if _can_go_on(ledger, leader.trial) else None,
     }
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from orchestrator.console.own_commands import orchestrator_line, orchestrator_words
+from orchestrator.console.own_commands import orchestrator_line
 from orchestrator.console.typed_command import in_folder
 from orchestrator.driving.places import Places
 from orchestrator.errors import BadInput, StorageError
@@ -20,6 +20,7 @@ from orchestrator.reading.own_files import scripts_own
 from orchestrator.reading.scores import rests_on
 from orchestrator.reading.spending import NOT_CONFIRMED, observations
 from orchestrator.reading.summary import description, fork_words, no_result, summary, turned_words
+from orchestrator.reading.trained_on import IN_NOTEBOOK, is_of_notebook, train_again, train_on
 from orchestrator.reading.trial_table import costed_rows
 from orchestrator.record.encoding import to_json
 from orchestrator.record.ledger import Ledger
@@ -53,10 +54,9 @@ def best_as_yaml(ledger: Ledger) -> str:
         "step": best["step"],
         "config": best["config"],
         **({"found": best["found"]} if best["found"] else {}),
-        "checkpoint": best["checkpoint"],
+        **({"checkpoint": best["checkpoint"]} if best["checkpoint"] else {}),
     }
     begun = ledger.rows("suggestion", "WHERE trial = :trial ORDER BY seq LIMIT 1", trial=number)[0]
-    again = orchestrator_words("replay", ledger.folder, number)
     if begun["command"]:
         content["files"], reported = scripts_own(ledger.folder, number, best["step"])
         trial = Places(ledger.folder.absolute()).trial(number)
@@ -69,10 +69,13 @@ def best_as_yaml(ledger: Ledger) -> str:
             content["checkpoint"] = reported
     elif best["checkpoint"] and best["status"] == Status.COMPLETED.value and description(ledger).get("trains_on"):
         horizon = description(ledger)["horizon"]
-        content["train_on"] = shlex.join([*again, "--go-on", str(max(best["step"], horizon) + horizon)])
-    content["train_again"] = shlex.join(again)
+        if line := train_on(ledger, number, max(best["step"], horizon) + horizon):
+            content["train_on"] = line
+    content["train_again"] = train_again(ledger, number)
     remarks = {"found": _FOUND.format(orchestrator_line("export", ledger.folder, "--schedule")), "first": _FIRST}
-    if begun["command"] and "command" not in content:
+    if is_of_notebook(ledger):
+        remarks["train_again"] = IN_NOTEBOOK
+    elif begun["command"] and "command" not in content:
         remarks["train_again"] = "The script gets its parameters from the sweep, not from flags."
     outside = f"Note: {facts['outside']}." if facts["outside"] else ""
     if words := [*filter(None, (fork_words(best, ledger.folder), turned_words(best, ledger.folder), outside))]:

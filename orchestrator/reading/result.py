@@ -17,6 +17,7 @@ from orchestrator.record.encoding import number
 from orchestrator.record.ledger import FILE, Ledger
 from orchestrator.record.storage import find_run
 from search.records import Config
+from search.wording import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,17 +104,52 @@ class Result:
         frame = pd.DataFrame(rows, columns=None if rows else ["trial", "step", "seconds", self.metric])
         return frame.sort_values(["trial", "step"], ignore_index=True)
 
+    def load_state(self) -> Any:
+        """The state in the best trial's checkpoint: once it has ended, what your generator yielded at its last step.
+
+        Of a Workload of ours it is the state of the whole training, with the model's under "weights". Raises BadInput for a
+        script or a function that reports, whose checkpoint only its own code can read, and if no state was saved.
+
+        >>> model.load_state_dict(result.load_state()["model"])  # doctest: +SKIP
+        """
+        from trainables.carry_out import saved_state
+
+        if self.trial is None:
+            raise BadInput(f"{self.folder}: no trial is the best yet, so there is no state to load.")
+        if self.checkpoint is None:
+            raise BadInput(
+                f"{self.folder}: trial {self.trial}, the best, has no checkpoint. A generator must yield (metrics, state), with a "
+                "state of plain data, tensors and arrays; a function that reports calls report(…, checkpoint=path)."
+            )
+        if Places(self.folder).script(self.trial).is_dir():
+            raise BadInput(
+                f"{self.folder}: trial {self.trial} wrote its checkpoint itself; load it as the training does, from "
+                f"result.checkpoint, {self.checkpoint}."
+            )
+        try:
+            return saved_state(self.checkpoint)
+        except ValueError as error:
+            raise BadInput(f"{self.checkpoint}: {error}.") from error
+
     def replay(self, sweep: Sweep, trial: int | None = None) -> None:
         """Train a recorded trial again, the best if none is named, and compare each step with the record.
 
         `sweep` is the one that made the run. Prints the steps; raises NotTheSame if one differs.
         """
         from orchestrator.reading.replay import replay_trial
+        from orchestrator.sweep import Sweep
 
+        if not isinstance(sweep, Sweep):
+            meant = sweep if isinstance(sweep, int) else 0 if trial is None else trial
+            raise BadInput(
+                f"replay({shown(sweep)}): pass the sweep that made the run, then the number of the trial: replay(sweep, {meant})."
+            )
+        if trial is not None and not hasattr(trial, "__index__"):
+            raise BadInput(f"replay(sweep, {shown(trial)}): must be the number of a trial: replay(sweep, 0).")
         number = self.trial if trial is None else trial
         if number is None:
             raise BadInput(f"{self.folder}: no trial is the best yet; name the one to train again.")
-        replay_trial(sweep, self.folder, number, None)
+        replay_trial(sweep, self.folder, int(number), None)
 
     @property
     def _which(self) -> str:

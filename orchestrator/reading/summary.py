@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Mapping
 from itertools import pairwise
@@ -32,6 +33,7 @@ from search.records import FINALIST, FOUND, Config, Goal, Status, found_in
 from search.rules.finalists import winner
 
 LAST = 2**62  # beyond every `seq`
+EMPTY_BYTES = 1000  # a checkpoint without a state has a smaller file
 
 
 def summary(ledger: Ledger) -> dict[str, Any]:
@@ -196,10 +198,20 @@ def turned_words(best: dict[str, Any], folder: Path) -> str:
 
 
 def newest_checkpoint(ledger: Ledger, trial: int) -> Path | None:
-    """The last checkpoint of a trial that exists and matches the record."""
+    """The last checkpoint of a trial that exists, matches the record and holds a state."""
     for row in ledger.rows("checkpoint", "WHERE trial = :trial ORDER BY seq DESC", trial=trial):
         path: Path = ledger.folder / row["path"]
         with contextlib.suppress(OSError):  # deleted since, or of another kind, without a manifest
             if hashlib.sha256((path / "manifest.json").read_bytes()).hexdigest() == row["sha256"]:
-                return path.absolute()
+                return None if _is_empty(path) else path.absolute()
     return None
+
+
+def _is_empty(checkpoint: Path) -> bool:
+    """Whether a generator yielded no state for it, or none that can be saved: it only marks the step."""
+    file = checkpoint / "state.json"
+    if not file.is_file() or file.stat().st_size > EMPTY_BYTES:
+        return False
+    with contextlib.suppress(ValueError, AttributeError):  # damaged
+        return json.loads(file.read_bytes()).get("state", file) is None
+    return False

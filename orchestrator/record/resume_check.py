@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from orchestrator.console.plurals import plural
 from orchestrator.definition.description import FIXED, described_as_before
-from orchestrator.definition.differing import differing
+from orchestrator.definition.differing import differing, other_function
 from orchestrator.definition.identity import without_digests
 from orchestrator.definition.sources import edited
 from orchestrator.errors import ResumeRefused
@@ -36,6 +36,10 @@ def what_changed(sweep: Sweep, ledger: Ledger, earlier: Sequence[Mapping[str, An
     before, after = earlier[-1]["description"], _described(sweep)
     for name in FIXED:
         if not _same(name, sweep, earlier[-1], after):
+            if other := other_function(before.get(name), after[name]):
+                raise ResumeRefused(
+                    f"{ledger.folder}: {other}. Give this sweep another name, or move {ledger.folder} away."
+                )
             told = [f"{part} = {old}, now {new}" for part, old, new in _changes(name, sweep, earlier[-1], after)]
             raise ResumeRefused(
                 f"{ledger.folder}: started with {'; '.join(told)}. The old results do not mean the "

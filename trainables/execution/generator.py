@@ -91,7 +91,7 @@ class Yielding:
                 yield self._report(told, seconds, streams)
                 yield from decisions[len(before) :]
                 if not self._is_checked and (problem := self._check_state()):
-                    yield Notice(step=self.step, text=problem)
+                    yield Notice(step=self.step, text=problem, once=True)
         finally:
             if hasattr(steps, "close"):
                 steps.close()  # so that everything it started ends with it
@@ -144,7 +144,7 @@ class Yielding:
             codec.check(_plain(self._state() if callable(self._state) else self._state))
         except Exception as error:
             self._can_keep = False
-            return f"no checkpoints, so an interruption starts this trial over: {error}"
+            return f"no checkpoints, so an interruption starts a trial over: {error}"
         return ""
 
     def state(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 
-from search.wording import message_at, one_line
+from search.wording import message_at, one_line, without_ignored
 from trainables.killed import MEMORY, signal_of, told_killed
 from trainables.scripts.command_flags import stands_in
 from trainables.scripts.flags import Flag, flags_of, nearest
@@ -45,6 +45,7 @@ _UNKNOWN = re.compile(
 
 def error_line(errors: str, output: str, known: Mapping[str, Flag] | None = None, command: str = "") -> str:
     """The error that ended a script, as far as its output shows; empty if it wrote nothing. `command`: as the user gave it."""
+    errors, output = without_ignored(errors), without_ignored(output)
     to_errors = _lines(unboxed(errors))
     told_lines = [*_lines(unboxed(output)), *to_errors]
     said, launcher = without_launcher(without_hints(told_lines))

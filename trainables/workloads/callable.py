@@ -254,6 +254,14 @@ def _yields(train: Any) -> bool:
     return any(map(inspect.isgeneratorfunction, (inspect.unwrap(train), vars(type(train)).get("__call__"))))
 
 
+def _is_async(train: Any) -> bool:
+    """Whether a call of it returns a coroutine or an asynchronous generator."""
+    while isinstance(train, functools.partial):
+        train = train.func
+    forms = (inspect.unwrap(train), vars(type(train)).get("__call__"))
+    return any(inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each) for each in forms)
+
+
 def _positional(train: Any) -> list[inspect.Parameter] | None:
     """The parameters that accept positional arguments; None if it takes any number, or has no signature."""
     try:
@@ -291,6 +299,8 @@ def _takes_control(train: Any) -> bool:
 
 def _problem(train: Any) -> str | None:
     """Why a worker could not call it with (config), or a generator with (config, state); None if it could."""
+    if _is_async(train):
+        return "is async, and nothing awaits it; write def, and call asyncio.run(…) inside for what must be awaited."
     parameters = _positional(train)
     if parameters is None:
         return None

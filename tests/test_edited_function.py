@@ -1,0 +1,87 @@
+"""A run continued after its function was edited, or with another function."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator import BadInput, ResumeRefused, Space, Sweep, run, uniform
+
+WITH_STATE = "def train(config, state):\n    yield {{'loss': config['x'] + {offset}}}, 1\n"
+
+
+def sweep_of(train: Callable[..., Any]) -> Sweep:
+    return Sweep("edited", train, Space({"x": uniform(0.0, 1.0)}), minimize="loss", steps=1, num_samples=2)
+
+
+def written(text: str) -> Any:
+    """The function `train` of a cell, which no file has."""
+    cell: dict[str, Any] = {"__name__": "__main__"}
+    exec(text, cell)
+    return cell["train"]
+
+
+def continued(train: Callable[..., Any], folder: Path, capfd: pytest.CaptureFixture[str], **changes: Any) -> str:
+    run(sweep_of(train), folder, simulate=True, **changes)
+    return " ".join(capfd.readouterr().err.split())
+
+
+def test_a_finished_sweep_says_that_its_result_is_of_earlier_code(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first, second = written(WITH_STATE.format(offset=0)), written(WITH_STATE.format(offset=100))
+    assert "Nothing was left" not in continued(first, tmp_path / "mine", capfd)
+    told = continued(first, tmp_path / "mine", capfd)
+    assert "Nothing was left to do." in told
+    assert "earlier" not in told
+    for _ in range(2):  # the second time the code is no longer new, and the result is still of the first
+        told = continued(second, tmp_path / "mine", capfd)
+        assert "The result is of the code before train() was edited; another name starts a new sweep" in told
+        assert "run(sweep, name='mine-2')" in told
+    assert "Nothing was left" not in continued(second, tmp_path / "mine", capfd, num_samples=3)
+    assert "was edited" not in continued(second, tmp_path / "mine", capfd, num_samples=3)
+
+
+def train(config: Any) -> Iterator[Any]:
+    yield {"loss": config["x"]}
+
+
+def other(config: Any) -> Iterator[Any]:
+    yield {"loss": config["x"]}
+
+
+CASES = [
+    (train, other, r"this run was made by train\(\), and this is other\(\). Give this sweep another name"),
+    (train, lambda config: 1.0, "made by train.., and this is a <lambda>"),
+    (train, functools.partial(other), r"and this is partial\(other\(\)\)"),
+]
+
+
+@pytest.mark.parametrize(("first", "second", "told"), CASES)
+def test_another_function_is_named(first: Any, second: Any, told: str, tmp_path: Path) -> None:
+    run(sweep_of(first), tmp_path / "run", simulate=True, quiet=True)
+    with pytest.raises(ResumeRefused, match=told):
+        run(sweep_of(second), tmp_path / "run", simulate=True, quiet=True)
+
+
+async def waits(config: Any) -> float:
+    return 1.0
+
+
+async def waits_and_yields(config: Any) -> Any:
+    yield 1.0
+
+
+class Waiting:
+    async def __call__(self, config: Any) -> float:
+        return 1.0
+
+
+@pytest.mark.parametrize("function", [waits, waits_and_yields, Waiting(), functools.partial(waits)])
+def test_an_async_function_is_refused(function: Any) -> None:
+    with pytest.raises(BadInput, match="is async, and nothing awaits it; write def"):
+        sweep_of(function)
