@@ -19,6 +19,7 @@ from trainables.callbacks.lightning import LightningControl
 from trainables.contract import Policy
 from trainables.policies.adascale import AdaScale
 from trainables.policies.fixed import Fixed
+from trainables.policies.lr_schedule import LrSchedule
 from trainables.training.device import measure
 from trainables.training.loop import Training
 

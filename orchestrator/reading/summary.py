@@ -45,7 +45,6 @@ def summary(ledger: Ledger) -> dict[str, Any]:
         best = winner(history)
         baseline = present_baseline(about, history)
         value = None if best is None else scores(history, best, goal_of(about))["value"]
-        origins = ledger.query("SELECT origin, COUNT(*) FROM suggestion GROUP BY origin ORDER BY MIN(seq)")
         return {
             "name": about["name"],
             "state": word,
@@ -58,7 +57,6 @@ def summary(ledger: Ledger) -> dict[str, Any]:
             "outside": outside(about, best),  # of the present space
             "ahead": ahead(ledger, found, None if best is None else best.number, value, word),
             "cost": {},  # its place; the accounts fill it
-            "suggestions": dict(origins),
             "resumes": _resumes(ledger, [seq for (seq,) in ledger.query("SELECT seq FROM sweep ORDER BY seq")]),
             "failures": [_failure(ledger, cause) for cause in causes(found)],
             "retried": retried(ledger),
