@@ -27,6 +27,8 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     ):  # a shell's background job; what it starts would ignore it too
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    main = sys.modules["__main__"]
+    main.__file__ = getattr(main, "__file__", pytest.__file__)  # a process of xdist has none, as a prompt
     here = str(Path(sys.executable).parent)
     if here not in os.environ["PATH"].split(os.pathsep):  # printed commands are short where the environment is active
         os.environ["PATH"] = f"{here}{os.pathsep}{os.environ['PATH']}"

@@ -15,6 +15,7 @@ from tests.trainings import numbers
 from trainables.callbacks.transformers import TransformersControl
 from trainables.contract import Policy
 from trainables.policies.adascale import AdaScale
+from trainables.policies.averaged import Averaged
 from trainables.policies.lr_schedule import LrSchedule
 from trainables.training.device import measure
 from trainables.training.loop import Training
@@ -105,6 +106,12 @@ def test_arguments_that_do_not_go_with_a_policy_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=words):
         trainer(policy, tmp_path, **changes)[0].train()
+
+
+def test_averages_alone_leave_the_rate_to_the_trainers_schedule(tmp_path: Path) -> None:
+    trained, _ = trainer(Averaged(), tmp_path, lr_scheduler_type="linear")
+    trained.train()
+    assert trained.optimizer.param_groups[0]["lr"] == 0.0
 
 
 def test_a_checkpoint_before_the_evaluation_of_its_epoch_is_refused(tmp_path: Path) -> None:

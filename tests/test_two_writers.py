@@ -10,9 +10,7 @@ import pytest
 import torch
 from torch import nn
 from torch.optim import lr_scheduler
-from transformers import TrainingArguments
 
-from trainables.callbacks.transformers import _refuse
 from trainables.contract import Policy
 from trainables.policies.averaged import Averaged
 from trainables.policies.batch_ramp import BatchRamp
@@ -289,10 +287,3 @@ def test_one_optimizer_may_train_both_models_of_a_gan_in_turns() -> None:
         assert torch.equal(other.weight, still)
     control.update(1.0, 8)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.075, 0.3])
-
-
-def test_averages_alone_work_beside_the_scheduler_of_a_trainer() -> None:
-    arguments = TrainingArguments("unused", lr_scheduler_type="linear", report_to=[], max_grad_norm=0)
-    _refuse(arguments, Averaged())
-    with pytest.raises(ValueError, match="would change the learning rate at the same time"):
-        _refuse(arguments, Averaged(Warmup(0.1)))
