@@ -37,9 +37,9 @@ _EVENTS = f"""
         UNION ALL SELECT seq, time, 'enough', reason FROM search_end
     ) ORDER BY seq DESC LIMIT :count"""
 _SUGGESTED = f"""
-    SELECT origin, COUNT(*) FROM suggestion s WHERE kind <> 'resume' OR COALESCE(
-        (SELECT MAX(seq) FROM event WHERE kind = '{RETRY}' AND trial = s.trial AND seq < s.seq)
-            < (SELECT MAX(seq) FROM suggestion WHERE trial = s.trial AND seq < s.seq), TRUE)
+    SELECT origin, COUNT(*) FROM suggestion WHERE kind <> 'resume' OR seq NOT IN (
+        SELECT (SELECT MIN(seq) FROM suggestion s WHERE s.trial = e.trial AND s.seq > e.seq) AS next
+        FROM event e WHERE kind = '{RETRY}' AND next IS NOT NULL)
     GROUP BY origin ORDER BY MIN(seq)"""
 _DEAD = ("failed", "diverged")
 
