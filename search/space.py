@@ -49,6 +49,7 @@ from search.domain.enumeration import count, expanded, families
 from search.domain.feasible import drawn, first_feasible, try_constraints
 from search.domain.foreign_parameters import explained, foreign
 from search.domain.parameters import Choice, Fixed, Float, Int, Parameter, Pow2
+from search.domain.prior import towards_middle
 from search.domain.scalars import plain_scalar
 from search.settings import whole
 
@@ -149,6 +150,8 @@ class Space:
         self._coordinate = {
             name: index for index, name in enumerate(n for n, p in self._parameters.items() if not isinstance(p, Fixed))
         }
+        searched = [self._parameters[name] for name in self._coordinate]
+        self._logarithmic = np.array([isinstance(p, Pow2) or getattr(p, "log", False) for p in searched], dtype=bool)
         self.has_priors = any(parameter.known_prior is not None for parameter in self._parameters.values())
         """Whether any parameter has a prior."""
         self._constraints = dict(checked(constraints))
@@ -229,9 +232,18 @@ class Space:
                 total += np.log(parameter.prior_density(units[:, index])) * counts
         return total
 
-    def sample(self, rng: np.random.Generator) -> dict[str, Any]:
-        """A random configuration that meets all constraints; if very few do, one near the first that was found."""
-        return drawn(self, self._example, rng, lambda: rng.random(self.dimension))
+    def sample(self, rng: np.random.Generator, *, bracketed: bool = False) -> dict[str, Any]:
+        """A random configuration that meets all constraints; if very few do, one near the first that was found.
+
+        `bracketed`: parameters on a logarithmic scale are drawn more often from the middle of their ranges than from
+        the ends, see `search.domain.prior.towards_middle`.
+        """
+
+        def draw() -> Vector:
+            units = rng.random(self.dimension)
+            return np.where(self._logarithmic, towards_middle(units), units) if bracketed else units
+
+        return drawn(self, self._example, rng, draw)
 
     def sample_prior(self, rng: np.random.Generator) -> dict[str, Any]:
         """A configuration drawn from the priors that meets all constraints."""

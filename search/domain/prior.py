@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+MIDDLE = 3.0  # Beta(3, 3): 88 % of it lies in the middle 60 % of the range
 PRIOR_WIDTH = 0.1  # of the range: an expert's "about there"
 
 
@@ -24,6 +25,17 @@ class Prior:
 
     def __str__(self) -> str:
         return f".prior({self.centre!r}, confidence={self.confidence!r})"
+
+
+def towards_middle(units: Any) -> Any:
+    """Uniform places in [0, 1] → places from Beta(3, 3), in the same order.
+
+    A range on a logarithmic scale brackets an order of magnitude: the best value is seldom at its ends. Source: Cauwet et
+    al., Fully Parallel Hyperparameter Search: Reshaped Space-Filling, ICML 2020.
+    """
+    from scipy.special import betaincinv  # 0.2 s, and a command that only reads needs it not
+
+    return betaincinv(MIDDLE, MIDDLE, units)
 
 
 def mixed(near: Any, confidence: float) -> Any:

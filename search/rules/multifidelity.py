@@ -87,7 +87,7 @@ class MultiFidelity(Searcher):
             if (early := self.choose_early(history, known)) is not None:
                 return early
             evidence = f"{seen} of the {self.n_initial} results it starts with"
-            return begun(propose_random(history, origin="initial", evidence=evidence), fidelities[0])
+            return begun(propose_random(history, origin="initial", evidence=evidence, bracketed=True), fidelities[0])
         return self._decide(history, fidelities, known)
 
     def prepare(self, history: History) -> None:

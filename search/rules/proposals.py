@@ -20,6 +20,9 @@ from search.space import Space
 from search.task import FULL
 
 BELIEVED = 0.5  # share of the initial configurations drawn from the priors; the others guard against a wrong prior
+EVENLY = (
+    4  # one in so many bracketed configurations is drawn evenly all the same, for a best value at an end of its range
+)
 DRAWS = 20  # random draws for an unknown configuration; then list a finite space
 NUMERICAL = (ArithmeticError, ValueError, RuntimeError)  # raised by a model on data that it cannot fit
 
@@ -47,9 +50,15 @@ def propose(
     return start(_unknown(history)[0], origin="fallback", evidence=f"random, because {reason}")
 
 
-def propose_random(history: History, *, origin: str = "random", evidence: str = "") -> Suggestion:
-    """A random configuration, unknown if any is left; an "initial" one may be drawn from the space's priors."""
-    config, is_new = _unknown(history, BELIEVED if origin == "initial" and history.space.has_priors else 0.0)
+def propose_random(
+    history: History, *, origin: str = "random", evidence: str = "", bracketed: bool = False
+) -> Suggestion:
+    """A random configuration, unknown if any is left; an "initial" one may be drawn from the space's priors.
+
+    `bracketed`: three in four are drawn from the middle of the logarithmic ranges, see `Space.sample`.
+    """
+    believed = BELIEVED if origin == "initial" and history.space.has_priors else 0.0
+    config, is_new = _unknown(history, believed, bracketed and len(history.trials) % EVENLY != EVENLY - 1)
     if not is_new:
         return start(config, origin="fallback", evidence="every configuration is known; this repeats one")
     return start(config, origin=origin, evidence=evidence)
@@ -73,7 +82,7 @@ def _objection(history: History, config: dict[str, Any]) -> str | None:
     return objection
 
 
-def _unknown(history: History, believed: float = 0.0) -> tuple[dict[str, Any], bool]:
+def _unknown(history: History, believed: float = 0.0, bracketed: bool = False) -> tuple[dict[str, Any], bool]:
     """A random configuration, and whether it is unknown; a continuous space never repeats itself.
 
     It depends on the seed, the number of the trial to be and the configurations before it, not on what has been reported:
@@ -85,7 +94,8 @@ def _unknown(history: History, believed: float = 0.0) -> tuple[dict[str, Any], b
     space = history.space
     rng = np.random.default_rng(derived_seed(history.seed, "random", len(history.trials)))
     for _ in range(DRAWS):
-        config = space.sample_prior(rng) if believed and rng.random() < believed else space.sample(rng)
+        is_believed = believed and rng.random() < believed
+        config = space.sample_prior(rng) if is_believed else space.sample(rng, bracketed=bracketed)
         if (not space.is_finite or history.known(config) is None) and not _is_avoided(history, config):
             return config, True
     if space.size <= LISTABLE:

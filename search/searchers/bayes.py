@@ -74,7 +74,7 @@ class BayesSearch(Searcher):
         results = [trial for trial in shown if _is_result(trial)]
         if len(shown) < self.n_initial or len(results) < self.n_initial // 2:
             evidence = f"random: BayesSearch has {len(results)} of the {self.n_initial} results it starts with"
-            return propose_random(history, origin="initial", evidence=evidence)
+            return propose_random(history, origin="initial", evidence=evidence, bracketed=True)
         from threadpoolctl import threadpool_limits
 
         try:

@@ -7,7 +7,8 @@ Costs      processor time for a suggestion: `experiments/benchmarks/deciding.py`
            second) whenever there are 30 % more results, during the wait for results if the driver allows it, and the
            fits are kept with the suggestion. Of more than 300 observations it takes the latest of the best trials, a
            spread of the others, then the rungs of the best, so that memory and time stay bounded.
-Settings   n_initial (8): random configurations before the model. full (0.4): share of the cost that goes to trainings
+Settings   n_initial (8): random configurations before the model, three in four of them from the middle of the logarithmic
+           ranges (`search.domain.prior.towards_middle`). full (0.4): share of the cost that goes to trainings
            up to the horizon, the best forecasts for their cost. cost_power (0.5): 0 ignores how the cost of a step
            depends on the configuration, 1 is improvement per second. first (1), factor (1.5): the rungs, if the sweep
            has no tasks. stop_below (None): end the search when the expected improvement of the loss for the cost of
@@ -184,12 +185,12 @@ def _random_where_feasible(decision: Decision, why: str) -> Suggestion:
     """A random configuration; rarer where trainings nearby broke, by their probability of failure."""
     history, rng = decision.history, generator(decision.history, "sound")
     space = history.space
-    suggestion = propose_random(history, evidence=why)
+    suggestion = propose_random(history, evidence=why, bracketed=True)
     for _ in range(DRAWS):
         unit = space.to_unit(suggestion.config)[None]
         if rng.random() <= math.exp(decision.acquisition.log_feasibility(unit)[0]):
             break
-        config = space.sample(rng)
+        config = space.sample(rng, bracketed=True)
         if not space.is_finite or history.known(config) is None:
             suggestion = replace(suggestion, config=config)
     return decision.begun(suggestion, decision.fidelities[decision.first])
