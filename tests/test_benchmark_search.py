@@ -46,6 +46,7 @@ import race  # noqa: E402
 import recorded_curves  # noqa: E402
 import regret  # noqa: E402
 import standing  # noqa: E402
+import starts  # noqa: E402
 from beginnings import change, power  # noqa: E402
 
 PARAMS = [
@@ -615,3 +616,9 @@ def test_a_model_knows_more_where_it_is_told_the_row_that_answered() -> None:
     told, told_best, true, true_best = knowable.bought(table, trainings=5, seed=0)
     assert 0.2 < told < true < 1
     assert min(told_best, true_best) > 0.05  # by chance one in twenty
+
+
+def test_the_best_of_the_first_configurations_is_better_from_the_middle() -> None:
+    (table,) = (table for table in recorded_curves.recorded() if table.name == "mlp")
+    ((evenly, *_),), ((bracketed, *_),) = starts.measured([table], draws=1000)
+    assert 0.1 < bracketed < evenly - 0.02 < 0.4

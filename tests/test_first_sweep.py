@@ -66,11 +66,11 @@ def test_the_first_sweep_runs_as_printed_from_an_empty_folder(tmp_path: Path) ->
     script.write_text(FIRST.replace("* 100_000", "* 1_000"))  # tests/test_docs.py trains it whole
     planned = run_script(script, "--dry-run", cwd=tmp_path)
     assert planned.returncode == 0, planned.stderr
-    for part in ("searcher   Random()  (default: a first look", "scheduler  Asha("):
+    for part in ("searcher   Random(bracketed=True)  (default: a first look", "scheduler  Asha("):
         assert part in planned.stdout
     done = run_script(script, "--simulate", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "Default searcher Random(): a first look at the space" in done.stderr
+    assert "Default searcher Random(bracketed=True): a first look at the space" in done.stderr
     assert "Default scheduler Asha(" in done.stderr
     assert "mine: finished" in done.stdout
     again = run_script(script, "--simulate", "--num-samples=17", cwd=tmp_path)
@@ -119,7 +119,7 @@ def test_the_ledger_cannot_tell_the_short_from_the_long_form(tmp_path: Path) -> 
     ]
     for given, workload in pairs:
         short = Sweep("mine", given, LR, minimize="loss", steps=6)
-        long = Sweep(name="mine", workload=workload, space=LR, searcher=Random(), scheduler=Asha())
+        long = Sweep(name="mine", workload=workload, space=LR, searcher=Random(bracketed=True), scheduler=Asha())
         assert short == long
         assert short.describe() == long.describe()
         said = Sweep(name="mine", workload=given, space=LR, metric="loss", mode="min", steps=6)
@@ -129,7 +129,9 @@ def test_the_ledger_cannot_tell_the_short_from_the_long_form(tmp_path: Path) -> 
     assert Sweep("a", Quadratic(), space, maximize="loss").maximise
     assert Sweep("a", Quadratic(), space, policy=Fixed()).describe() == Sweep("a", Quadratic(), space).describe()
     simulated(tmp_path, Sweep("mine", yields, LR, minimize="loss", steps=6, num_samples=2))
-    long = Sweep(name="mine", workload=pairs[0][1], space=LR, searcher=Random(), scheduler=Asha(), num_samples=2)
+    long = Sweep(
+        name="mine", workload=pairs[0][1], space=LR, searcher=Random(bracketed=True), scheduler=Asha(), num_samples=2
+    )
     assert "Continuing mine: 2 trials" in simulated(tmp_path, long).found
     assert len(recorded(tmp_path, "sweep")) == 2
 
@@ -180,7 +182,7 @@ def test_the_searcher_and_the_scheduler_suit_the_sweep_and_say_why() -> None:
         assert all(sweep.chosen.values())
         return sweep.searcher, sweep.scheduler
 
-    assert chosen() == (Random(), Asha())
+    assert chosen() == (Random(bracketed=True), Asha())
     for searcher in (Tpe(), Sobol()):
         assert chosen(searcher=searcher) == (searcher, Asha())
     for searcher in (MultitaskSearch(), PopulationBasedTraining(), BayesSearch(), Grid()):
@@ -188,12 +190,12 @@ def test_the_searcher_and_the_scheduler_suit_the_sweep_and_say_why() -> None:
     assert chosen(searcher=Unknown())[1] == RunToEnd()
     assert chosen(searcher=Learning())[1] == Asha()
     assert chosen(searcher=BohbSearch()) == (BohbSearch(), Hyperband())
-    assert chosen(scheduler=Hyperband()) == (Random(), Hyperband())
+    assert chosen(scheduler=Hyperband()) == (Random(bracketed=True), Hyperband())
     assert chosen(tasks=Task.epochs(0.5, 1.0)) == (MultitaskSearch(), RunToEnd())
-    assert chosen(workload=Quadratic(horizon=1)) == (Random(), RunToEnd())
-    assert chosen(policy=LrSchedule("cosine")) == (Random(), RunToEnd())
-    assert chosen(policy=lambda config: LrSchedule("cosine")) == (Random(), RunToEnd())
-    assert chosen(policy=Fixed()) == (Random(), Asha())
+    assert chosen(workload=Quadratic(horizon=1)) == (Random(bracketed=True), RunToEnd())
+    assert chosen(policy=LrSchedule("cosine")) == (Random(bracketed=True), RunToEnd())
+    assert chosen(policy=lambda config: LrSchedule("cosine")) == (Random(bracketed=True), RunToEnd())
+    assert chosen(policy=Fixed()) == (Random(bracketed=True), Asha())
     with pytest.raises(BadInput, match=r"MultitaskSearch decides by itself .* leave out scheduler"):
         chosen(tasks=Task.epochs(0.5, 1.0), scheduler=Asha())
 

@@ -36,12 +36,13 @@ from search.searchers.points import Points
 from search.searchers.random import Random
 from search.searchers.sigopt import SigOptSearch
 from search.searchers.sobol import Sobol
-from search.space import Space, choice, pow2, randint, uniform, when
+from search.space import Space, choice, lograndint, loguniform, pow2, randint, uniform, when
 from tests.histories import HORIZON, SPACES, random_history, records
 from tests.support import concrete
 
 SEARCHERS = [
     Random(),
+    Random(bracketed=True),
     Grid(resolution=3),
     Sobol(),
     Tpe(n_startup_trials=4),
@@ -590,3 +591,52 @@ def test_searchers_that_schedule_by_themselves_say_so() -> None:
     }  # fmt: skip
     assert Points([], then=MultitaskSearch()).schedules
     assert not Points([], then=Random()).schedules
+
+
+def drawn(searcher: Searcher, space: Space, count: int) -> list[dict[str, Any]]:
+    """The configurations of the first trials."""
+    history = History(space, horizon=1, seed=3, limit=count)
+    for _ in range(count):
+        suggestion = searcher.suggest(history)
+        assert isinstance(suggestion, Suggestion)
+        history.append(suggestion)
+    return [dict(trial.config) for trial in history.trials]
+
+
+def test_three_in_four_bracketed_configurations_are_from_the_middle_of_the_logarithmic_ranges() -> None:
+    """Only there; and every fourth is the one that an even draw gives. 88 % of Beta(3, 3) is in the middle 60 %."""
+    space = Space(
+        {
+            "rate": loguniform(1e-6, 1.0),
+            "batch": pow2(2, 2048),
+            "width": lograndint(8, 8192),
+            "momentum": uniform(0.0, 1.0),
+            "layers": randint(1, 9),
+            "optimizer": choice(["sgd", "adam"]),
+        }
+    )
+    evenly, bracketed = drawn(Random(), space, 400), drawn(Random(bracketed=True), space, 400)
+    assert bracketed[3::4] == evenly[3::4]
+    chosen = [config for number, config in enumerate(bracketed) if number % 4 != 3]
+    even = [config for number, config in enumerate(evenly) if number % 4 != 3]
+    for name, low, high, log in (("rate", 1e-6, 1, True), ("width", 8, 8192, True), ("momentum", 0, 1, False)):
+        scale = math.log if log else float
+        places = np.array([(scale(c[name]) - scale(low)) / (scale(high) - scale(low)) for c in chosen])
+        inside = np.mean(np.abs(places - 0.5) <= 0.3)
+        assert (0.83 < inside < 0.93) if log else (0.53 < inside < 0.67)
+    ends = sum(config["batch"] in (2, 4, 1024, 2048) for config in chosen)
+    assert ends < 0.6 * sum(config["batch"] in (2, 4, 1024, 2048) for config in even)
+    for name in ("momentum", "layers", "optimizer"):
+        assert [config[name] for config in chosen] == [config[name] for config in even]
+
+
+def test_the_searchers_with_models_start_from_the_middle() -> None:
+    space = Space({"rate": loguniform(1e-6, 1.0)})
+    expected = drawn(Random(bracketed=True), space, 8)
+    assert drawn(BayesSearch(), space, 8) == drawn(MultitaskSearch(), space, 8) == expected
+
+
+@pytest.mark.parametrize("value", [1, "yes", None])
+def test_bracketed_is_a_bool(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"Random\(bracketed="):
+        Random(bracketed=value)

@@ -77,6 +77,7 @@ METHODS = {
     "grid": Method(Grid(resolution=3)),
     "median": Method(Random(), Median()),
     "asha": Method(Random(), Asha()),
+    "asha-bracketed": Method(Random(bracketed=True), Asha()),
     "asha-promote": Method(Random(), AshaPromote()),
     "hyperband": Method(Random(), Hyperband()),
     "bohb": Method(BohbSearch(), Hyperband()),

@@ -19,7 +19,7 @@ def searcher(tasks: bool) -> tuple[Searcher, str]:
     if tasks:
         return MultitaskSearch(), "it learns about the full training from the cheaper tasks"
     return (
-        Random(),
+        Random(bracketed=True),
         "a first look at the space; with Asha() no other searcher was reliably ahead of it",
     )
 
