@@ -10,7 +10,8 @@ from itertools import takewhile
 from search.wording import message_at, one_line, without_ignored
 from trainables.killed import MEMORY, signal_of, told_killed
 from trainables.scripts.command_flags import stands_in
-from trainables.scripts.flags import Flag, flags_of, nearest
+from trainables.scripts.flags import Flag, nearest
+from trainables.scripts.help_text import flags_of
 from trainables.scripts.printed import visible
 from trainables.scripts.runners import python_of
 from trainables.scripts.wrapping import said_by_hydra, unboxed, without_hints, without_launcher
