@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from search.records import Config
 from search.work import ProcessError
@@ -31,45 +32,30 @@ class FunctionFailed(ScriptFailed):
     """The function that trains in a process of its own failed, or returned without the tuned metric."""
 
 
-class Program(Protocol):
-    """A program to run for a trial; `trainables.workloads.script.Script` explains the fields. A function has no command."""
+@dataclass(frozen=True)
+class Program:
+    """A program to run for a trial; `trainables.workloads.script.Script` explains the fields. A function has no command.
+
+    `arguments`: from the configuration and what replaces {config}, {folder} and {seed}. `reports`: it seems to call report().
+    """
+
+    metric: str
+    metrics: tuple[str, ...]
+    horizon: int
+    arguments: Callable[[Config, Mapping[str, Any]], list[str]]
+    reports: bool
+    command: str = ""
+    file: str | None = None
+    step: str | None = None
+    config: str | None = None
+    known_flags: Callable[[], Mapping[str, Flag]] = dict
+    never_prints: Callable[[str, Sequence[str]], bool] = lambda name, others: False
+    missing_checkpoint: Callable[[Path], str] = lambda folder: ""
 
     @property
-    def command(self) -> str: ...
-
-    @property
-    def metric(self) -> str: ...
-
-    @property
-    def metrics(self) -> tuple[str, ...]: ...
-
-    @property
-    def horizon(self) -> int: ...
-
-    @property
-    def file(self) -> str | None: ...
-
-    @property
-    def step(self) -> str | None: ...
-
-    @property
-    def config(self) -> str | None: ...
-
-    @property
-    def reports(self) -> bool: ...
-
-    def known_flags(self) -> Mapping[str, Flag]: ...
-
-    def never_prints(self, name: str, others: Sequence[str]) -> bool: ...
-
-    def missing_checkpoint(self, folder: Path) -> str: ...
-
-    def arguments(self, config: Config, places: Mapping[str, Any] | None = None) -> list[str]: ...
-
-
-def failure_of(script: Program) -> type[ScriptFailed]:
-    """The class of a trial's failure."""
-    return ScriptFailed if script.command else FunctionFailed
+    def failure(self) -> type[ScriptFailed]:
+        """The class of a trial's failure."""
+        return ScriptFailed if self.command else FunctionFailed
 
 
 class Channels:
@@ -204,7 +190,7 @@ class Channels:
         text = f"report({step}, {', '.join(f'{name}={value:g}' for name, value in metrics.items())})"
         name = same_name(metric, metrics)
         if name is None:
-            raise failure_of(self._script)(f"{text} names no {metric!r}{self.missing.hint(list(metrics))}")
+            raise self._script.failure(f"{text} names no {metric!r}{self.missing.hint(list(metrics))}")
         told = {**metrics, metric: metrics[name]}
         return Reading(Value(metric, repr(metrics[name])), told, {"step": float(step)}, text, reported=True)
 
@@ -245,7 +231,7 @@ class Channels:
     def _of_one_run(self, logged: list[Line]) -> list[Reading]:
         """The readings of rows for a logger. Raises ScriptFailed if the metric is in several runs."""
         if kind := next(filter(None, (_mark(line, "another_run") for line in logged)), ""):
-            raise failure_of(self._script)(
+            raise self._script.failure(
                 f"the script logs {self._script.metric!r} in more than one {kind} run, and a trial has one curve. Log the value "
                 "to tune under a name of its own, such as the mean over the folds."
             )

@@ -13,14 +13,14 @@ import shlex
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from search import work
 from search.work import Assignment, Ended, Notice, Paused, Progress, Reported, Run, Saved
 from trainables.killed import signal_of
 from trainables.pausing import Pausing
 from trainables.scripts import config_file
-from trainables.scripts.channels import Channels, ScriptFailed, failure_of
+from trainables.scripts.channels import Channels, Program, ScriptFailed
 from trainables.scripts.ending import ended
 from trainables.scripts.environment import environment_of
 from trainables.scripts.line import Value
@@ -45,9 +45,6 @@ from trainables.scripts.trial_folder import (
     RUNNER,
     TrialFolder,
 )  # fmt: skip
-
-if TYPE_CHECKING:
-    from trainables.scripts.channels import Program
 
 SOONEST, LATEST = 0.005, 0.05  # seconds between two looks at the script's channels
 PASSED = "the script went past the horizon"
@@ -146,7 +143,7 @@ class ScriptRun(Run):
                 self._answer(reading)
             yield from self._tell()
             if not self._step and (why := self._channels.is_hopeless()):
-                raise failure_of(self._script)(why)
+                raise self._script.failure(why)
             if has_ended and not news and not self._channels.has_more:
                 if may_start_over and (why := self._why_over(process.code or 0)):
                     process.end()
@@ -282,7 +279,7 @@ class ScriptRun(Run):
         if is_certain:
             self._is_foreign = True
             self._channels.forget()
-            raise failure_of(self._script)(why)
+            raise self._script.failure(why)
         if why:
             self._count.notices.append(why)
 

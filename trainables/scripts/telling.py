@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from search.work import Notice, Progress
-from trainables.scripts.channels import Channels
+from trainables.scripts.channels import Channels, Program
 from trainables.scripts.missing_metric import MISSING
 from trainables.scripts.progress_bars import ProgressBars
 from trainables.scripts.shared_files import LOOKS, REMEDY, look_for_shared, missed
 from trainables.scripts.step_count import Reading, StepCount
 from trainables.scripts.trial_folder import COMPARED, MEMORY, TrialFolder
-
-if TYPE_CHECKING:
-    from trainables.scripts.channels import Program
 
 
 class Telling:

@@ -297,6 +297,7 @@ class Script(CommandLine):
 
     def run(self, policy: Any, assignment: Assignment, should_pause: Callable[[], bool] | None = None) -> ScriptRun:
         """Raises ValueError for a policy, which could not reach the knobs, and for a fork."""
+        from trainables.scripts.channels import Program
         from trainables.scripts.run import ScriptRun
 
         if policy is not None:
@@ -305,7 +306,11 @@ class Script(CommandLine):
             )
         if assignment.parent is not None:
             raise ValueError(f"{self!r} cannot start from another trial's state; use a searcher that does not fork.")
-        return ScriptRun(self, assignment, should_pause)
+        program = Program(
+            self.metric, self.metrics, self.horizon, self.arguments, self.reports, self.command, self.file, self.step, self.config,
+            self.known_flags, self.never_prints, self.missing_checkpoint,
+        )  # fmt: skip
+        return ScriptRun(program, assignment, should_pause)
 
     def test(self, assignment: Assignment) -> Mapping[str, float]:
         return {}
