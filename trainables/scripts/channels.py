@@ -73,11 +73,11 @@ class Channels:
         self._memory = memory
         self._logged: list[Reading] = []  # until it is known whether the script also prints them
         self._summed_up: list[Line] = []  # what a logger has as the script's final values
-        self.file = None if script.file is None else MetricsFile(folder.path, script.file, memory.get("rows"))
+        self.file = MetricsFile(folder.path, script.file or "", memory.get("rows"))
         self._reports_read: int = memory.get("reports_from", 0)
         apart = {*config, *([script.step] if script.step else [])}
         self.missing = MissingMetric(script.metric, apart, script.never_prints, script.file)
-        self._misnamed = None if script.file is None else MisnamedFile(folder, script.file, script.metric)
+        self._misnamed = MisnamedFile(folder, script.file or "", script.metric)
         self.notices: list[str] = []
         self._totals: dict[str, int] = {}  # of the last heading: {"epoch": 20} below `Epoch 3/20`
         self.is_told = False  # whether the tuned metric has appeared
@@ -99,7 +99,7 @@ class Channels:
             return found
         if self._script.reports:  # a function that has not called report() may still log
             found = self._printed_or_logged([], logged, has_ended)
-        elif self.file is not None:
+        elif self._script.file is not None:
             rows = self.file.poll(self._script.metric, has_ended)
             if self.file.late:
                 self.missing.news["late"] = self.file.late
@@ -127,8 +127,7 @@ class Channels:
     def forget(self) -> None:
         """Leave nothing of what this start of the script has told, for the next one to read."""
         self._folder.clear()
-        self._memory |= {"read": {}, "counted": 0, "reports_from": self._folder.size(REPORTS)}
-        self._memory["rows"] = {} if self.file is None else self.file.marks
+        self._memory |= {"read": {}, "counted": 0, "reports_from": self._folder.size(REPORTS), "rows": self.file.marks}
         self._folder.write(MEMORY, self._memory)
 
     @property
@@ -144,7 +143,7 @@ class Channels:
 
     def is_hopeless(self) -> str:
         """Why the metric will never come; empty while it may."""
-        if self.file is not None and self._misnamed is not None and not self._only_reports and not self.file.paths:
+        if self._script.file is not None and not self._only_reports and not self.file.paths:
             return self._misnamed.look()
         return "" if self._logged else self.missing.is_hopeless
 
@@ -156,10 +155,10 @@ class Channels:
                 f"it never called report() with {metric!r}: call it after each evaluation, or give the Trainer the callback "
                 "(TransformersCallback, LightningCallback)."
             )
-        if self.file is not None:
-            if self._misnamed is not None and not self.file.paths:
-                return self._misnamed.why()
+        if self._script.file is not None:
             found = ", ".join(path.name for path in self.file.paths)
+            if not found:
+                return self._misnamed.why()
             return self.missing.why(f"{self._script.file!r} in TRIAL_FOLDER ({found}) has no")
         lines = self._streams[OUTPUT].lines + self._streams[ERRORS].lines
         if logs:

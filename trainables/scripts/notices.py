@@ -15,7 +15,7 @@ from trainables.scripts.step_count import Reading, StepCount
 from trainables.scripts.trial_folder import COMPARED, MEMORY, TrialFolder
 
 
-class Telling:
+class Notices:
     """The notices of one trial; what they depend on is in its `memory`."""
 
     def __init__(self, script: Program, folder: TrialFolder, memory: dict[str, Any]) -> None:
