@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,23 @@ TYPER = """
 import typer
 def main(rate: float = 0.1, batch_size: int = 32): print("epoch 1: loss=0.5")
 typer.run(main)
+"""
+TYPERS_ENUM = """
+import enum, typer
+class Optimizer(str, enum.Enum):
+    sgd = "sgd"
+    adam = "adam"
+def main(optimizer: Optimizer = Optimizer.sgd): print("epoch 1: loss=0.5")
+typer.run(main)
+"""
+HUGGING_FACE = """
+from dataclasses import dataclass, field
+from transformers import HfArgumentParser
+@dataclass
+class Arguments:
+    batch_size: int = 32
+    optimizer: str = field(default="sgd", metadata={"help": "x"})
+print("epoch 1: loss=0.5", HfArgumentParser(Arguments).parse_args_into_dataclasses()[0])
 """
 ABSL = """
 from absl import app, flags
@@ -78,6 +96,8 @@ def refusal(workload: Script, **parameters: Any) -> str:
         (CLICK, "layers", uniform(1, 4), "--layers takes whole numbers"),
         (CLICK, "optimizer", choice(["sgd", "adamw"]), "may be 'adamw'"),
         (TYPER, "batch_size", uniform(16, 256), "--batch-size takes whole numbers ({}, line 3)"),
+        (TYPERS_ENUM, "optimizer", choice(["sgd", "adamw"]), "--optimizer takes one of 'sgd', 'adam' ({}, line 6)"),
+        (HUGGING_FACE, "batch_size", uniform(16, 256), "--batch_size takes whole numbers ({}, line 6)"),
         (ABSL, "batch_size", uniform(16, 256), "--batch_size takes whole numbers ({}, line 3)"),
         (ABSL, "optimizer", choice(["sgd", "adamw"]), "may be 'adamw'"),
     ],
@@ -105,6 +125,14 @@ def test_a_value_that_the_flag_does_not_take_is_refused(
 )
 def test_a_value_that_the_flag_may_take_is_not_refused(text: str, parameters: dict[str, Any], tmp_path: Path) -> None:
     script(tmp_path, text).check_space(Space(parameters))
+
+
+def test_a_parser_that_another_file_makes_is_asked_too_where_the_command_has_a_path_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "made.py").write_text(ARGPARSE)
+    workload = script(tmp_path, "import argparse  # for types\nimport made\n")
+    workload = replace(workload, command=f"env PYTHONPATH={tmp_path / 'own'} {workload.command}")
+    assert "--layers takes one of 1, 2, 3" in refusal(workload, layers=randint(1, 4))
 
 
 def test_a_constraint_may_leave_out_the_values_that_the_script_does_not_take(tmp_path: Path) -> None:

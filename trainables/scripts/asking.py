@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple, ParamSpec
 
 from trainables.scripts.entry_point import entry_point
-from trainables.scripts.environment import with_startup
+from trainables.scripts.environment import STARTUP, with_startup
 from trainables.scripts.errors import error_line
 from trainables.scripts.flags import Flag, names_in
 from trainables.scripts.parser import BARE, Parser, parser_of
@@ -167,9 +167,10 @@ def _answer(words: Sequence[str]) -> Said:
     }
     for name in ("TRIAL_FOLDER", "TRIAL_RUNNER"):
         environment.pop(name, None)
+    own = [re.sub("^PYTHONPATH=", f"PYTHONPATH={STARTUP}{os.pathsep}", word) for word in words]
     try:
         asked = subprocess.Popen(
-            [*words, "--help"], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            [*own, "--help"], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             text=True, errors="replace", start_new_session=True,
         )  # fmt: skip
     except OSError:
