@@ -16,6 +16,6 @@ Then `run` carries out an assignment: it starts a process, looks at its channels
     step_count, phases                                from a Reading to its step, or a refusal; own_file: its remedy
     saving, starting_over                             when it may be ended; what it finds when it starts again
     shared_files, skipped_steps                       checkpoints that trials share, steps that are another trial's
-    notices, progress_bars                            what is told once in a sweep
+    notices                                           what is told once in a sweep
     ending, errors, wrapping                          why it ended, from its output
 """
