@@ -44,6 +44,23 @@ def test_a_watchdog_lets_losses_fall_below_zero() -> None:
     assert not any(is_decision(item) for item in told)
 
 
+class Noisy(Quadratic):
+    """A training that learns nothing, with the loss of small batches: flat, but each one half as much off."""
+
+    def loss(self, *given: Any, **named: Any) -> Any:
+        plain = super().loss(*given, **named)
+        return 0 * plain + torch.distributions.Gamma(4.0, 4.0).sample()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_lucky_stretch_of_a_noisy_loss_raises_no_alarm_later(seed: int) -> None:
+    """The lowest average of ten updates is a chance; with it as the best value, all of these trainings rolled back."""
+    torch.manual_seed(seed)
+    _, told = trained(Watchdog(Fixed()), Noisy(horizon=10), batch_size=4)
+    assert len(reports(told)) == 10
+    assert not any(is_decision(item) for item in told)
+
+
 def test_a_watchdog_saves_a_training_whose_rate_is_too_high() -> None:
     """SGD on the bowl diverges beyond a rate of 2; the cuts lead below it, and stay."""
     _, wild = trained(None, Quadratic(horizon=30), learning_rate=9.0)

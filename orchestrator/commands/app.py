@@ -17,7 +17,7 @@ from orchestrator.console.explain import explain
 if TYPE_CHECKING:
     from orchestrator.record.ledger import Ledger
 
-HELP = "Look at runs, report on them, compare and keep them, train a recorded trial again."
+HELP = "Inspect, compare, export, keep and replay runs."
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=HELP)
 Run = Annotated[str, typer.Argument(help="Name of a run under --runs, or the path of its folder.")]

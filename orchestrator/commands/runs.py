@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 @told
 def list_runs(
     runs: Runs = Path("runs"),
-    tag: Annotated[str, typer.Option(help="Only runs with this tag.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON array.")] = False,
+    tag: Annotated[str, typer.Option(help="List only runs with this tag.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
-    """All runs, the one with the newest record first."""
+    """List all runs, the newest record first."""
     from orchestrator.reading.runs import glances
 
     found = glances(runs, tag)
@@ -46,7 +46,7 @@ def tag(
     runs: Runs = Path("runs"),
     note: Annotated[str | None, typer.Option(help='Replace the note; "" removes it.')] = None,
 ) -> None:
-    """Tag a run, also while it runs: +good -bad. Without tags: show tags and note."""
+    """Add and remove tags, also while the sweep runs: +good -bad. Without tags, show tags and note."""
     from orchestrator.reading.keeping import run_to_change
     from orchestrator.record.remarks import Remarks, add_note, add_tags
 

@@ -3,8 +3,10 @@
 Use when   you search rates near the largest stable one, or one bad stretch must not ruin a long training.
 Costs      the loss of each update (`needs`), a copy of the weights after each good epoch.
 Settings   policy: the inner policy; it sees the rate without the cuts. factor (1.5): alarm when the smoothed loss
-           exceeds its best value times this, or is not finite. The mean of the first eight losses times `factor` counts as a
-           best value, so that an explosion among the first updates is noticed. cut (0.5): multiplies the rate after an alarm. most (3):
+           exceeds its best value times this, or is not finite. The best value is the lowest that the smoothed loss had,
+           plus three standard errors, so that a lucky stretch of a noisy loss raises no alarm later. The mean of the
+           first eight losses times `factor` counts as a best value, so that an explosion among the first updates is
+           noticed. cut (0.5): multiplies the rate after an alarm. most (3):
            the number of roll-backs; the next alarm ends the training. window (0.5): epochs over which to smooth the
            loss. A tenth raised false alarms on three small workloads of 4 to 9 updates per epoch, a quarter on one, a
            half on none.
@@ -25,16 +27,20 @@ from typing import Any
 from search.settings import number, whole
 from search.wording import instance, shown
 from trainables.contract import Policy
-from trainables.estimates.noise_scale import UNKNOWN, smoothed, value
+from trainables.estimates.noise_scale import UNKNOWN, Smoothed, smoothed, value
 from trainables.values import Action, Signals
 
 _KNOWN = 0.5  # the weight that the average must have before it counts
+_ERRORS = 3  # standard errors by which the average may lie below the true mean: it is the lowest of many
 _FIRST = 8  # losses that tell where the training began; a single one of a small batch may be a fraction of the mean
 
 State = dict[str, Any]
-"""`rate`: the inner policy's. `loss`: smoothed since the last roll-back. `best`: its lowest value. `samples`: seen. `heard`:
-losses before the average counted, `first`: the mean of the first of them, inf if they are too few. `above`: epochs in a
+"""`rate`: the inner policy's. `loss`, `square`: the loss and its square, smoothed since the last roll-back. `spread`: the sum of
+the squares of the weights in them. `best`: the lowest upper bound of the smoothed loss. `samples`: seen. `heard`: losses
+before the average counted, `first`: the mean of the first of them, inf if they are too few. `above`: epochs in a
 row whose loss was higher."""
+
+_FORGOTTEN: State = {"loss": UNKNOWN, "square": UNKNOWN, "spread": 0.0}
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ class Watchdog(Policy[State]):
         rate = (action.knobs or signals.knobs).learning_rate
         state = {"inner": inner, "rate": rate, "multiplier": 1.0, "returns": 0}
         state |= {
-            "loss": UNKNOWN,
+            **_FORGOTTEN,
             "best": math.inf,
             "samples": signals.samples,
             "heard": 0,
@@ -111,7 +117,7 @@ class Watchdog(Policy[State]):
         if signals.epochs + known < signals.horizon:
             return ""
         return (
-            f"Watchdog never tells that the loss rose: it averages over {known:.2g} epochs first, and the training has "
+            f"Watchdog never notices that the loss rises: it averages over {known:.2g} epochs first, and the training has "
             f"{signals.horizon}; lower `window`"
         )
 
@@ -119,14 +125,20 @@ class Watchdog(Policy[State]):
         if signals.loss is None:
             return state
         seen = (signals.samples - state["samples"]) / signals.samples_per_epoch
-        loss = smoothed(state["loss"], signals.loss, math.exp(-seen / self.window))
+        decay = math.exp(-seen / self.window)
+        loss = smoothed(state["loss"], signals.loss, decay)
+        noise = _FORGOTTEN | state  # an older state has no squares
+        square = smoothed(noise["square"], signals.loss * signals.loss, decay)
+        spread = decay**2 * noise["spread"] + (1 - decay) ** 2 if math.isfinite(signals.loss) else noise["spread"]
         heard = state.get("heard", _FIRST) + 1  # an older state does not know its first losses
         first, best = state.get("first", math.inf), state["best"]
         if loss[1] >= _KNOWN:
-            best, heard = min(best, value(loss), _above(first, self.factor)), _FIRST
+            best = min(best, value(loss) + _ERRORS * _standard_error(loss, square, spread), _above(first, self.factor))
+            heard = _FIRST
         elif heard == _FIRST:
             first = value(loss)
-        return {**state, "loss": loss, "best": best, "samples": signals.samples, "heard": heard, "first": first}
+        average = {"loss": loss, "square": square, "spread": spread, "samples": signals.samples}
+        return {**state, **average, "best": best, "heard": heard, "first": first}
 
     def _epoch_ended(self, state: State, action: Action) -> tuple[State, Action]:
         """Take a snapshot after a good epoch; warn after two in a row that were worse than the start."""
@@ -151,12 +163,21 @@ class Watchdog(Policy[State]):
             return state, replace(action, stop=True, why=f"{why}, once too often", evidence=evidence)
         returned = {
             **state,
-            "loss": UNKNOWN,
+            **_FORGOTTEN,
             "above": 0,
             "multiplier": state["multiplier"] * self.cut,
             "returns": state["returns"] + 1,
         }
         return returned, replace(action, roll_back=True, why=f"{why}: back to the snapshot", evidence=evidence)
+
+
+def _standard_error(loss: Smoothed, square: Smoothed, spread: float) -> float:
+    """That of the smoothed loss, if the losses are independent; infinite for a single one."""
+    share = spread / loss[1] ** 2  # 1 / the number of losses that an equal mean would need
+    if share >= 1:
+        return math.inf
+    variance = max(0.0, value(square) - value(loss) ** 2) / (1 - share)  # (1 - share): unbiased
+    return math.sqrt(variance * share)
 
 
 def _above(loss: float, factor: float) -> float:
