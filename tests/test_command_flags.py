@@ -121,7 +121,6 @@ def test_a_flag_of_the_command_that_the_script_lacks_is_refused(
     [
         (STRICT, "--total-steps 100 --save-dir=a --no-amp --total 3 --debug 1 -5 --learning-rate {learning_rate}"),
         (ARGPARSE.format(unknown=", _", parse="parse_known_args"), "--total_step 100"),
-        (STRICT + "# add_subparsers", "fit --total_step 100"),
         (SUBPARSERS.format(metavar=""), "--verbose train --learning-rate 3"),
         (GROUP, "--quiet train --learning-rate 3"),
         (CLICK, "--no-amp -b 3"),

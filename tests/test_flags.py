@@ -23,7 +23,8 @@ from search.work import Assignment
 from tests.support import small_sweep
 from trainables.carry_out import carry_out
 from trainables.scripts import asking, config_file
-from trainables.scripts.flags import Flag, command_words, flags_of, nearest
+from trainables.scripts.flags import Flag, command_words, nearest
+from trainables.scripts.help_text import flags_of
 from trainables.workloads.script import Script
 
 ARGPARSE = """
@@ -193,6 +194,11 @@ def test_absls_flags_are_read_from_its_help() -> None:
 
 
 OPPOSITES = {
+    "argparse, another word": """import argparse
+parser = argparse.ArgumentParser()
+parser.add_argument("--optim.nesterov", dest="on", action="store_true", default=True)
+parser.add_argument("--plain", dest="on", action="store_false")
+print("epoch 1: loss=0.5", parser.parse_args().on)""",
     "argparse": """import argparse
 parser = argparse.ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)
 parser.add_argument("--optim.nesterov", action=argparse.BooleanOptionalAction, default=True, help="use it")
@@ -229,8 +235,6 @@ def test_a_switch_that_is_on_by_default_is_turned_off_by_its_opposite(library: s
 
 ALWAYS_ON = {
     "parser.add_argument('--nesterov', action='store_true', default=True)": "let the script take --no-nesterov",
-    "parser.add_argument('--nesterov', action='store_true', default=True)\n"
-    "parser.add_argument('--plain', dest='nesterov', action='store_false')": "tune 'plain'",
     "parser.add_argument('--nesterov', action='store_true')\nparser.set_defaults(nesterov=True)": "let the script take",
     "parser.add_argument('--nesterov', action='store_true', default=bool(1), help='x' * 90)": "let the script take",
 }
@@ -245,8 +249,6 @@ def test_a_switch_that_nothing_turns_off_is_refused(declared: str, tmp_path: Pat
     with pytest.raises(ValueError, match=r"--nesterov is on .* for nesterov=False, too; " + ALWAYS_ON[declared]):
         workload.check_space(Space({"nesterov": choice([True, False])}))
     workload.check_space(Space({"nesterov": choice([True])}))
-    if "plain" in declared:
-        workload.check_space(Space({"plain": choice([True, False])}))
 
 
 def test_a_parser_in_a_file_that_the_script_imports_is_read_too(tmp_path: Path) -> None:

@@ -224,6 +224,8 @@ def test_a_python_outside_of_a_trial_starts_as_ever(tmp_path: Path) -> None:
 
 def test_a_python_too_old_to_follow_loggers_starts_as_ever(tmp_path: Path) -> None:
     ast.parse((STARTUP / "sitecustomize.py").read_text(), feature_version=(3, 4))
+    for name in ("sitecustomize.py", "parsers.py"):
+        ast.parse((STARTUP.parent / name).read_text(), feature_version=(3, 6))
     (tmp_path / "sitecustomize.py").write_text("print('my own set-up')")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(STARTUP), str(tmp_path)])}
     with contextlib.suppress(FileNotFoundError):  # there is no such Python

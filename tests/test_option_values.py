@@ -1,7 +1,8 @@
-"""A value that the script's flag does not take is refused before the start, where the script's source is certain."""
+"""A value that the script's flag does not take is refused before the start, where the script's parser is certain."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ import pytest
 
 from search.space import Space, choice, lograndint, loguniform, pow2, randint, uniform, when
 from tests.test_flags import script
-from trainables.scripts.option_values import flag_values
 from trainables.workloads.script import Script
 
 ARGPARSE = """
@@ -40,6 +40,23 @@ TYPER = """
 import typer
 def main(rate: float = 0.1, batch_size: int = 32): print("epoch 1: loss=0.5")
 typer.run(main)
+"""
+TYPERS_ENUM = """
+import enum, typer
+class Optimizer(str, enum.Enum):
+    sgd = "sgd"
+    adam = "adam"
+def main(optimizer: Optimizer = Optimizer.sgd): print("epoch 1: loss=0.5")
+typer.run(main)
+"""
+HUGGING_FACE = """
+from dataclasses import dataclass, field
+from transformers import HfArgumentParser
+@dataclass
+class Arguments:
+    batch_size: int = 32
+    optimizer: str = field(default="sgd", metadata={"help": "x"})
+print("epoch 1: loss=0.5", HfArgumentParser(Arguments).parse_args_into_dataclasses()[0])
 """
 ABSL = """
 from absl import app, flags
@@ -73,11 +90,14 @@ def refusal(workload: Script, **parameters: Any) -> str:
         (ARGPARSE, "optimizer", choice(["sgd", "adamw"]), "--optimizer takes one of 'sgd', 'adam' ({}, line 8), but the parameter 'optimizer' may be 'adamw'; leave out"),
         (ARGPARSE, "layers", randint(1, 4), "--layers takes one of 1, 2, 3 ({}, line 6), but the parameter 'layers' may be 4"),
         (ARGPARSE, "heads", choice([1, 2]), "without type=int beside its choices the script refuses every value"),
+        (ARGPARSE, "computed", choice(["sgd"]), "--computed takes one of '__name__', "),
         (ARGPARSE, "optimizer", when(choice(["adamw"]), momentum=0.9), "may be 'adamw'"),
         (CLICK, "batch-size", uniform(16, 256), "--batch-size takes whole numbers ({}, line 4)"),
         (CLICK, "layers", uniform(1, 4), "--layers takes whole numbers"),
         (CLICK, "optimizer", choice(["sgd", "adamw"]), "may be 'adamw'"),
         (TYPER, "batch_size", uniform(16, 256), "--batch-size takes whole numbers ({}, line 3)"),
+        (TYPERS_ENUM, "optimizer", choice(["sgd", "adamw"]), "--optimizer takes one of 'sgd', 'adam' ({}, line 6)"),
+        (HUGGING_FACE, "batch_size", uniform(16, 256), "--batch_size takes whole numbers ({}, line 6)"),
         (ABSL, "batch_size", uniform(16, 256), "--batch_size takes whole numbers ({}, line 3)"),
         (ABSL, "optimizer", choice(["sgd", "adamw"]), "may be 'adamw'"),
     ],
@@ -95,9 +115,8 @@ def test_a_value_that_the_flag_does_not_take_is_refused(
     [
         (ARGPARSE, {"batch_size": pow2(16, 64), "momentum": uniform(0, 1), "layers": randint(1, 3)}),
         (ARGPARSE, {"batch_size": choice([16, None]), "optimizer": choice(["sgd", "adam"]), "momentum": 1}),
-        (ARGPARSE, {"free": uniform(1, 4), "widths": choice([8.5]), "computed": choice(["sgd"])}),
+        (ARGPARSE, {"free": uniform(1, 4), "widths": choice([8.5])}),
         (ARGPARSE.replace("parse_args()", "parse_args(['--layers', '1'])\nimport sys; sys.argv"), {"layers": 9}),
-        (ARGPARSE + "\nother = argparse.ArgumentParser()\nother.add_argument('--layers')", {"layers": 9}),
         (CLICK, {"batch-size": lograndint(2, 9), "layers": 3, "any-case": "SGD", "optimizer": "adam"}),
         (TYPER, {"batch_size": lograndint(2, 9), "rate": uniform(0, 1)}),
         (TYPER, {"batch_size": 64.0}),  # which typer reads as 64
@@ -106,6 +125,14 @@ def test_a_value_that_the_flag_does_not_take_is_refused(
 )
 def test_a_value_that_the_flag_may_take_is_not_refused(text: str, parameters: dict[str, Any], tmp_path: Path) -> None:
     script(tmp_path, text).check_space(Space(parameters))
+
+
+def test_a_parser_that_another_file_makes_is_asked_too_where_the_command_has_a_path_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "made.py").write_text(ARGPARSE)
+    workload = script(tmp_path, "import argparse  # for types\nimport made\n")
+    workload = replace(workload, command=f"env PYTHONPATH={tmp_path / 'own'} {workload.command}")
+    assert "--layers takes one of 1, 2, 3" in refusal(workload, layers=randint(1, 4))
 
 
 def test_a_constraint_may_leave_out_the_values_that_the_script_does_not_take(tmp_path: Path) -> None:
@@ -122,10 +149,3 @@ def test_parameters_and_values_in_the_command_are_checked_too(tmp_path: Path) ->
     said = refusal(script(tmp_path, ARGPARSE, " --momentum 0.5 --batch-size 2e3"), layers=1)
     assert f"--batch-size takes whole numbers ({tmp_path / 'train.py'}, line 4), not '2e3', which is in" in said
     script(tmp_path, ARGPARSE, " --optimizer x{kind} --layers 1").check_space(Space({"kind": choice(["adamw"])}))
-
-
-def test_what_a_source_does_not_say_for_certain_is_not_said() -> None:
-    assert flag_values("parser.add_argument('--a', type=int, **more)") == {}
-    assert flag_values("parser.add_argument('--a', type=whole, choices=[1])") == {}
-    assert flag_values("parser.add_argument('--a', type=int); parser.add_argument('--a')") == {}
-    assert flag_values("not python at all") == {}

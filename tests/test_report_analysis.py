@@ -297,9 +297,9 @@ def test_what_a_first_step_took_longer_counts_as_a_start(tmp_path: Path) -> None
     run = written(tmp_path, sweep_over(Space({"x": uniform(0, 1)}), horizon=3), [*records, End(0, Status.COMPLETED)])
     section = workers.section(at(run, {("suggestion", 0): 0.0, ("ending", 0): 10.0}))
     assert section is not None
-    assert section.sentences[0].startswith("Workers trained for 3.00 s, 30 % of their time (10 s).")
+    assert section.sentences[0].startswith("Workers trained for 3 s, 30 % of their time (10 s).")
     assert "The extra time of first reports counts as start." in section.sentences[0]
-    assert "took 7.00 s (70 %)" in section.sentences[-1]
+    assert "took 7 s (70 %)" in section.sentences[-1]
 
 
 def test_the_time_between_two_drivers_counts_for_nobody(tmp_path: Path) -> None:

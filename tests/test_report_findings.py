@@ -272,9 +272,9 @@ def test_decisions_are_counted_with_their_reasons_and_cost(tmp_path: Path) -> No
     check(section)
     assert "raised the learning rate 1 time and lowered it 2 times, in 2 trials." in text(section)
     assert "1 setting was only tried, and undone." in text(section)
-    assert "Deciding took 1.00 s, 50 % of these trials' training time." in text(section)
+    assert "Deciding took 1 s, 50 % of these trials' training time." in text(section)
     reasons = {row[0]: row[1:] for row in tables(section)["Reasons"].rows}
-    assert reasons["plateau of … epochs"] == ["2", "2", "learning rate", "2", "0.50 s"]
+    assert reasons["plateau of … epochs"] == ["2", "2", "learning rate", "2", "0.5 s"]
     assert reasons["tries"][3] == "0"
     listed = tables(section)["Decisions of trial 0"]
     assert listed.wide
@@ -457,7 +457,7 @@ def test_failures_are_grouped_by_cause_with_the_first_traceback(tmp_path: Path) 
     assert text(section).startswith(
         "4 of 5 trials failed or diverged (80 %), most (3) for one reason: ValueError: width 0 is odd"
     )
-    assert "They cost 8.00 s of training, 80 % of the total, not counting starts." in text(section)
+    assert "They cost 8 s of training, 80 % of the total, not counting starts." in text(section)
     assert "Workers were lost 1 time, in 1 trial" in text(section)
     causes = tables(section)["Causes"].rows
     assert [row[:4] for row in causes[:2]] == [

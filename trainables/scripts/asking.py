@@ -1,4 +1,4 @@
-"""Ask a script for its flags: call it once with `--help`, after the subcommand that the command names.
+"""Ask a script what it takes: call it once with `--help`.
 
 Only if it reads its flags with argparse, click, typer, absl or a library based on them: another script might train at once.
 So a wrong name is refused before anything starts. The answers are kept: a script that imports torch takes seconds.
@@ -11,26 +11,30 @@ import functools
 import hashlib
 import math
 import os
+import re
 import shlex
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, ParamSpec
 
-from trainables.scripts import subcommands
 from trainables.scripts.entry_point import entry_point
+from trainables.scripts.environment import STARTUP, with_startup
 from trainables.scripts.errors import error_line
-from trainables.scripts.flag_libraries import LENIENT, STRICT, naming
-from trainables.scripts.flags import Flag, flags_of, names_in
+from trainables.scripts.flags import Flag, names_in
+from trainables.scripts.parser import BARE, Parser, parser_of
 from trainables.scripts.runners import without_our_own
 from trainables.scripts.shell_scripts import lost_parameter
+from trainables.scripts.startup.parsers import MARK
 
 RECENT = 60.0  # seconds for which an answer is not doubted
 PATIENCE = 60.0  # seconds to wait for --help, as the script may import torch first
-_ASKABLE = naming((*STRICT, *LENIENT))
+_ASKABLE = re.compile(
+    r"\b(?:argparse|ArgumentParser|HfArgumentParser|click|typer|absl|jsonargparse|LightningCLI|simple_parsing|tyro|configargparse)\b"
+)
 
 _Arguments = ParamSpec("_Arguments")
 
@@ -56,28 +60,28 @@ def surely(check: Callable[_Arguments, None]) -> Callable[_Arguments, None]:
     return checked
 
 
-def ask(command: str) -> dict[str, Flag]:
-    """The flags that the script of this command lists, or the subcommand that it names; empty if it cannot be asked, or
-    nobody knows which word is its subcommand."""
-    script, words = _askable(command), asked_words(command)
-    if script is None:
-        return {}
-    start, more = script.start, shlex.split(command)[len(script.start) :]
-    if len(words) == len(start) and subcommands.may_name_one(more, script.text):
-        return {}
-    return flags_of(script.help(words))
+def ask(command: str) -> Mapping[str, Flag]:
+    """The flags that the script of this command takes, or the subcommand that it names; empty if nobody knows."""
+    return asked(command)[0].flags
 
 
-def asked_words(command: str) -> tuple[str, ...]:
-    """The words of the command that start the script, up to its subcommand if it has one; none if it cannot be asked."""
+def asked(command: str) -> tuple[Parser, int]:
+    """The parser of the script of this command, or of the subcommand that it names, and the number of words up to it; one
+    that takes nothing if the script cannot be asked, or nobody knows which word is its subcommand."""
     script, words = _askable(command), shlex.split(command)
-    return () if script is None else tuple(words[: subcommands.chosen(words, len(script.start), script.help)])
+    if script is None:
+        return Parser(), 0
+    parser, start = script.parser, len(script.start)
+    if not parser.is_exact and any(map(BARE.fullmatch, words[start:])):
+        return Parser(), 0
+    return parser.chosen(words, start)
 
 
 def mistyped_subcommand(command: str) -> str:
     """What is wrong with the subcommand of the command; empty if nothing is, or nobody knows."""
     script = _askable(command)
-    return "" if script is None else subcommands.mistyped(shlex.split(command), len(script.start), script.help)
+    words = [] if script is None else shlex.split(command)[len(script.start) :]
+    return script.parser.mistyped(words[0]) if script is not None and words else ""
 
 
 def why_unanswered(command: str) -> str:
@@ -88,15 +92,14 @@ def why_unanswered(command: str) -> str:
 
 
 class _Script(NamedTuple):
-    """A script that can be asked: the words that start it, its source, and the `state` of what its answers depend on."""
+    """A script that can be asked: the words that start it, and the `state` of what its answer depends on."""
 
     start: tuple[str, ...]
-    text: str
     state: str
 
-    def help(self, words: Sequence[str]) -> str:
-        """What it answers to --help after these words."""
-        return _said(tuple(words), self.state).text
+    @property
+    def parser(self) -> Parser:
+        return parser_of(_said(self.start, self.state).text)
 
 
 def _askable(command: str) -> _Script | None:
@@ -110,7 +113,7 @@ def _askable(command: str) -> _Script | None:
         return None
     programs = (os.path.abspath(found) for word in start if (found := shutil.which(word)) is not None)
     state = hashlib.sha256("\0".join([str(Path.cwd()), *programs, *entry.texts]).encode(errors="replace")).hexdigest()
-    return _Script(start, entry.text, state)
+    return _Script(start, state)
 
 
 class Said(NamedTuple):
@@ -128,7 +131,7 @@ _answers: dict[str, tuple[Said, float]] = {}  # of this process, by key, with th
 
 def _said(words: tuple[str, ...], state: str) -> Said:
     """What the script answers; asked again in another `state`. Kept on the disk if it lists flags."""
-    key = hashlib.sha256("\0".join([*words, state]).encode()).hexdigest()[:24]
+    key = hashlib.sha256("\0".join([MARK, *words, state]).encode()).hexdigest()[:24]
     kept = _kept(key)
     if key not in _answers:
         with contextlib.suppress(OSError, ValueError):
@@ -137,7 +140,7 @@ def _said(words: tuple[str, ...], state: str) -> Said:
         return _answers[key][0]
     found = _answer(words)
     _answers[key] = found, time.monotonic()
-    if flags_of(found.text):
+    if parser_of(found.text).flags:
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
             unfinished = kept.with_suffix(f".{os.getpid()}")
@@ -159,19 +162,22 @@ def _answer(words: Sequence[str]) -> Said:
         "NO_COLOR": "1",
         "TERM": "dumb",
         "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": with_startup(),
+        "TRIAL_ASKED": "1",
     }
     for name in ("TRIAL_FOLDER", "TRIAL_RUNNER"):
         environment.pop(name, None)
+    own = [re.sub("^PYTHONPATH=", f"PYTHONPATH={STARTUP}{os.pathsep}", word) for word in words]
     try:
         asked = subprocess.Popen(
-            [*words, "--help"], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            [*own, "--help"], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             text=True, errors="replace", start_new_session=True,
         )  # fmt: skip
     except OSError:
         return ANSWERED
     try:
         said = "\n".join(asked.communicate(timeout=PATIENCE))
-        return Said(said, asked.returncode == 0 or bool(flags_of(said)))
+        return Said(said, asked.returncode == 0 or bool(parser_of(said).flags))
     except subprocess.TimeoutExpired:
         return ANSWERED
     finally:

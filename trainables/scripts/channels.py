@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from search.records import Config
 from search.work import ProcessError
@@ -31,45 +32,30 @@ class FunctionFailed(ScriptFailed):
     """The function that trains in a process of its own failed, or returned without the tuned metric."""
 
 
-class Program(Protocol):
-    """A program to run for a trial; `trainables.workloads.script.Script` explains the fields. A function has no command."""
+@dataclass(frozen=True)
+class Program:
+    """A program to run for a trial; `trainables.workloads.script.Script` explains the fields. A function has no command.
+
+    `arguments`: from the configuration and what replaces {config}, {folder} and {seed}. `reports`: it seems to call report().
+    """
+
+    metric: str
+    metrics: tuple[str, ...]
+    horizon: int
+    arguments: Callable[[Config, Mapping[str, Any]], list[str]]
+    reports: bool
+    command: str = ""
+    file: str | None = None
+    step: str | None = None
+    config: str | None = None
+    known_flags: Callable[[], Mapping[str, Flag]] = dict
+    never_prints: Callable[[str, Sequence[str]], bool] = lambda name, others: False
+    missing_checkpoint: Callable[[Path], str] = lambda folder: ""
 
     @property
-    def command(self) -> str: ...
-
-    @property
-    def metric(self) -> str: ...
-
-    @property
-    def metrics(self) -> tuple[str, ...]: ...
-
-    @property
-    def horizon(self) -> int: ...
-
-    @property
-    def file(self) -> str | None: ...
-
-    @property
-    def step(self) -> str | None: ...
-
-    @property
-    def config(self) -> str | None: ...
-
-    @property
-    def reports(self) -> bool: ...
-
-    def known_flags(self) -> Mapping[str, Flag]: ...
-
-    def never_prints(self, name: str, others: Sequence[str]) -> bool: ...
-
-    def missing_checkpoint(self, folder: Path) -> str: ...
-
-    def arguments(self, config: Config, places: Mapping[str, Any] | None = None) -> list[str]: ...
-
-
-def failure_of(script: Program) -> type[ScriptFailed]:
-    """The class of a trial's failure."""
-    return ScriptFailed if script.command else FunctionFailed
+    def failure(self) -> type[ScriptFailed]:
+        """The class of a trial's failure."""
+        return ScriptFailed if self.command else FunctionFailed
 
 
 class Channels:
@@ -87,11 +73,11 @@ class Channels:
         self._memory = memory
         self._logged: list[Reading] = []  # until it is known whether the script also prints them
         self._summed_up: list[Line] = []  # what a logger has as the script's final values
-        self.file = None if script.file is None else MetricsFile(folder.path, script.file, memory.get("rows"))
+        self.file = MetricsFile(folder.path, script.file or "", memory.get("rows"))
         self._reports_read: int = memory.get("reports_from", 0)
         apart = {*config, *([script.step] if script.step else [])}
         self.missing = MissingMetric(script.metric, apart, script.never_prints, script.file)
-        self._misnamed = None if script.file is None else MisnamedFile(folder, script.file, script.metric)
+        self._misnamed = MisnamedFile(folder, script.file or "", script.metric)
         self.notices: list[str] = []
         self._totals: dict[str, int] = {}  # of the last heading: {"epoch": 20} below `Epoch 3/20`
         self.is_told = False  # whether the tuned metric has appeared
@@ -113,7 +99,7 @@ class Channels:
             return found
         if self._script.reports:  # a function that has not called report() may still log
             found = self._printed_or_logged([], logged, has_ended)
-        elif self.file is not None:
+        elif self._script.file is not None:
             rows = self.file.poll(self._script.metric, has_ended)
             if self.file.late:
                 self.missing.news["late"] = self.file.late
@@ -141,8 +127,7 @@ class Channels:
     def forget(self) -> None:
         """Leave nothing of what this start of the script has told, for the next one to read."""
         self._folder.clear()
-        self._memory |= {"read": {}, "counted": 0, "reports_from": self._folder.size(REPORTS)}
-        self._memory["rows"] = {} if self.file is None else self.file.marks
+        self._memory |= {"read": {}, "counted": 0, "reports_from": self._folder.size(REPORTS), "rows": self.file.marks}
         self._folder.write(MEMORY, self._memory)
 
     @property
@@ -158,7 +143,7 @@ class Channels:
 
     def is_hopeless(self) -> str:
         """Why the metric will never come; empty while it may."""
-        if self.file is not None and self._misnamed is not None and not self._only_reports and not self.file.paths:
+        if self._script.file is not None and not self._only_reports and not self.file.paths:
             return self._misnamed.look()
         return "" if self._logged else self.missing.is_hopeless
 
@@ -170,10 +155,10 @@ class Channels:
                 f"it never called report() with {metric!r}: call it after each evaluation, or give the Trainer the callback "
                 "(TransformersCallback, LightningCallback)."
             )
-        if self.file is not None:
-            if self._misnamed is not None and not self.file.paths:
-                return self._misnamed.why()
+        if self._script.file is not None:
             found = ", ".join(path.name for path in self.file.paths)
+            if not found:
+                return self._misnamed.why()
             return self.missing.why(f"{self._script.file!r} in TRIAL_FOLDER ({found}) has no")
         lines = self._streams[OUTPUT].lines + self._streams[ERRORS].lines
         if logs:
@@ -204,7 +189,7 @@ class Channels:
         text = f"report({step}, {', '.join(f'{name}={value:g}' for name, value in metrics.items())})"
         name = same_name(metric, metrics)
         if name is None:
-            raise failure_of(self._script)(f"{text} names no {metric!r}{self.missing.hint(list(metrics))}")
+            raise self._script.failure(f"{text} names no {metric!r}{self.missing.hint(list(metrics))}")
         told = {**metrics, metric: metrics[name]}
         return Reading(Value(metric, repr(metrics[name])), told, {"step": float(step)}, text, reported=True)
 
@@ -245,7 +230,7 @@ class Channels:
     def _of_one_run(self, logged: list[Line]) -> list[Reading]:
         """The readings of rows for a logger. Raises ScriptFailed if the metric is in several runs."""
         if kind := next(filter(None, (_mark(line, "another_run") for line in logged)), ""):
-            raise failure_of(self._script)(
+            raise self._script.failure(
                 f"the script logs {self._script.metric!r} in more than one {kind} run, and a trial has one curve. Log the value "
                 "to tune under a name of its own, such as the mean over the folds."
             )

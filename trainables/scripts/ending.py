@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from search.work import Ended, Killed
 from trainables.killed import exit_in_words, signal_of
-from trainables.scripts.channels import Channels, Program, failure_of
+from trainables.scripts.channels import Channels, Program
 from trainables.scripts.errors import error_line, killed_in_words
 from trainables.scripts.printed import visible
 from trainables.scripts.shared_files import with_others
@@ -33,14 +33,14 @@ def ended(
         said = with_remedy(said, folder.path, script.command)
         where = f"after step {step} of {until}"
         if signal_of(code):
-            raise failure_of(script)(f"{exit_in_words(code)} {where}: {said}")
+            raise script.failure(f"{exit_in_words(code)} {where}: {said}")
         said = with_others(said, folder, count.memory) if script.command else said
-        raise failure_of(script)(f"{said} ({exit_in_words(code)} {where})")
+        raise script.failure(f"{said} ({exit_in_words(code)} {where})")
     end = "the script ended with exit code 0" if script.command else "the function returned"
     if not step:
         last = next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "")
         said = f" Its last line: {visible(last)[:120]!r}." if last else ""
         why = f"{end}; {channels.why_silent()}{said}"
-        raise failure_of(script)(with_others(why, folder, count.memory) if script.command else why)
+        raise script.failure(with_others(why, folder, count.memory) if script.command else why)
     is_closing_line = count.kind == COUNTED and count.counted == 1
     return Ended(step=step, text=end, advice=channels.missing.curve if is_closing_line else "")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from itertools import takewhile
 
 from search.wording import message_at, one_line, without_ignored
 from trainables.killed import MEMORY, signal_of, told_killed
 from trainables.scripts.command_flags import stands_in
-from trainables.scripts.flags import Flag, flags_of, nearest
+from trainables.scripts.flags import nearest
 from trainables.scripts.printed import visible
 from trainables.scripts.runners import python_of
 from trainables.scripts.wrapping import said_by_hydra, unboxed, without_hints, without_launcher
@@ -38,12 +38,13 @@ _COMPLAINT = re.compile(  # of a tool, in front of its usage
     r"\b(?:unrecogni[sz]ed|unknown|invalid|illegal|unexpected|ambiguous|missing|requires?|required)\b|\bnot (?:defined|allowed)\b",
     re.I,
 )
+_FLAG = re.compile(r"(?<![\w-])--?([^\W\d_][\w.-]*)")  # in a usage, say
 _UNKNOWN = re.compile(
     r"(?:unrecognized arguments?:|[Nn]o such option:?|Unknown command line flag)\s*['\"]?(-{0,2}[\w.-]+)"
 )
 
 
-def error_line(errors: str, output: str, known: Mapping[str, Flag] | None = None, command: str = "") -> str:
+def error_line(errors: str, output: str, known: Collection[str] = (), command: str = "") -> str:
     """The error that ended a script, as far as its output shows; empty if it wrote nothing. `command`: as the user gave it."""
     errors, output = without_ignored(errors), without_ignored(output)
     to_errors = _lines(unboxed(errors))
@@ -62,7 +63,7 @@ def error_line(errors: str, output: str, known: Mapping[str, Flag] | None = None
     ):
         if found:
             error = one_line(_message(among, found))
-            return _with_hint(error, known or flags_of(f"{errors}\n{_usage(errors)}"), command)
+            return _with_hint(error, known or _FLAG.findall(errors), command)
     plain = [line for line in told if not _BAR.search(line)]
     of_errors = sum(line in to_errors for line in plain)
     return launcher if launcher and not of_errors else one_line(_last_message(plain, of_errors))
@@ -136,26 +137,16 @@ def _without_usage(lines: Sequence[str]) -> list[str]:
     return kept
 
 
-def _with_hint(line: str, known: Mapping[str, Flag], command: str) -> str:
+def _with_hint(line: str, known: Collection[str], command: str) -> str:
     if line.startswith("ModuleNotFoundError: ") and (python := python_of(command)):
         return f"{line} ({python})"
     unknown = _UNKNOWN.search(line)
     if unknown is None:
         return line
     name = unknown[1].lstrip("-").partition("=")[0]
-    flag = nearest(name, {other: flag for other, flag in known.items() if other != name})
+    flag = nearest(name, (other for other in known if other != name))
     if not flag:
         return line
     if stands_in(command, name):
         return f"{line} The script has --{flag}: write it in the command."
     return f"{line} The script has --{flag}: name the parameter {flag!r}."
-
-
-def _usage(text: str) -> str:
-    """The flags in argparse's usage, one per line."""
-    found = re.search(r"^usage:(.*?)(?=^\S[^\n]*: error|\Z)", text, re.S | re.M)
-    return (
-        "\n".join(f"  {flag}" for flag in re.findall(r"\[?(--?[^\W\d_][\w.-]*(?:[ =][^\]\s|]+)?)", found[1]))
-        if found
-        else ""
-    )

@@ -1,4 +1,4 @@
-"""The command line of a script for a configuration, and the flags that a help text lists.
+"""The command line of a script for a configuration.
 
 So `batch_size` becomes `--batch-size` if that is the script's flag, and a switch is set or left out.
 """
@@ -9,7 +9,7 @@ import difflib
 import itertools
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
@@ -25,19 +25,13 @@ _SHORT_FORMS = (
     {"wd", "weightdecay"},
     {"epochs", "numepochs", "numtrainepochs"},
 )
-_OPTION = re.compile(r"[\s│┃|*]*-{1,2}(?:[^\W\d_]|\[)")
-_FLAG = re.compile(r"\s*(?:[,/|]\s*)?(?P<dashes>--?)(?P<name>(?:\[no\])?[^\W\d_][\w.-]*)")
-_SWITCHES = re.compile(r"-{1,2}[^\W\d_][\w.-]*(?:(?:, ?|,? ?[/|] ?|\s{2,})-{1,2}[^\W\d_][\w.-]*)*(?=\s|$)")
 _QUOTED = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|\\.""", re.S)
-_METAVAR = re.compile(  # after one blank; after more in typer's tables; after a colon in absl's
-    r"(?:[ =]|\[=)(?![\s\-,/|])[^\s,]+(?: \[[^\]]*\.\.\.\])?|\s+(?:INTEGER|FLOAT|TEXT|PATH|FILE|DIRECTORY|UUID|<(?!bool)\w+>|\[\w+(?:\|\w+)+\])(?=\s|$)|:(?=\s)"
-)
 
 
 @dataclass(frozen=True)
 class Flag:
-    """A flag: `name` without dashes, whether it takes a value or several, the flag that turns it `off`, and whether the
-    help says that it is on by default."""
+    """A flag: `name` without dashes, whether it takes a value or several, the flag that turns it `off`, whether it is on by
+    default; of which type its value is, if that and the `choices` alone decide."""
 
     name: str
     takes_value: bool = True
@@ -45,6 +39,9 @@ class Flag:
     off: str | None = None
     is_short: bool = False  # -b, and no long name
     is_on: bool = False
+    is_hidden: bool = False
+    kind: str = ""
+    choices: tuple[Any, ...] = ()
 
     def words(self, value: Any) -> list[str]:
         """The words of the command line for this value."""
@@ -155,12 +152,12 @@ def may_be_of_any_class(name: str, known: Mapping[str, Flag]) -> bool:
     return any(".".join([*parts[:end], "help"]) in known for end in range(1, len(parts)))
 
 
-def listed(known: Iterable[str]) -> str:
+def listed(known: Mapping[str, Flag]) -> str:
     """
-    >>> listed(["lr", "help", "batch-size"])
+    >>> listed({name: Flag(name) for name in ("lr", "help", "batch-size")})
     '--batch-size, --lr'
     """
-    return ", ".join(f"--{name}" for name in sorted(known) if name != "help")
+    return ", ".join(f"--{name}" for name in sorted(known) if name != "help" and not known[name].is_hidden)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -175,68 +172,6 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
         other for other in by_key if min(len(other), len(key)) > 2 and (other.endswith(key) or key.endswith(other))
     ]
     return by_key[close[0]] if close else None
-
-
-def flags_of(help_text: str) -> dict[str, Flag]:
-    """The flags in a help text, by name."""
-    known: dict[str, Flag] = {}
-    for line, told in _entries(help_text):
-        declared = list(_declared(line))
-        takes = any(value for _, _, value in declared)
-        many = any("..." in value for _, _, value in declared)
-        long = [name for dashes, name, _ in declared if dashes == "--"]
-        opposite = {} if takes else _opposites(line)
-        for name in long or [name for _, name, _ in declared]:
-            plain = name.removeprefix("[no]")
-            off = f"no{plain}" if plain != name else opposite.get(name)
-            is_on = bool(re.search(rf"\bdefault: (?:True|{re.escape(plain)})[)\]]", told))
-            known[plain] = Flag(plain, takes and off is None, many, off, is_short=not long, is_on=is_on)
-    return known
-
-
-def _entries(help_text: str) -> Iterator[tuple[str, str]]:
-    """The lines that begin with a flag, each without its frame, and with the lines that explain it."""
-    found: list[list[str]] = []
-    for line in help_text.splitlines():
-        bare = line.strip(" │┃|*")
-        if _OPTION.match(line):
-            found.append([bare])
-        elif bare and found and found[-1]:
-            found[-1].append(bare)
-        else:
-            found.append([])
-    return ((lines[0], " ".join(lines)) for lines in found if lines)
-
-
-def _opposites(line: str) -> dict[str, str]:
-    """Of the switches at the beginning of a line, each with the one that undoes it: `--[no-]x`, or apart without a comma.
-
-    >>> _opposites("--shout, -s / --whisper"), _opposites("--amp, --no-amp"), _opposites("--fast, --quick")
-    ({'shout': 'whisper', 'whisper': 'shout'}, {'amp': 'no-amp', 'no-amp': 'amp'}, {})
-    """
-    switches = _SWITCHES.match(line)
-    sides = re.split(r"\s*/\s*|(?<!,)\s{2,}", switches.group()) if switches else []
-    groups = [names for side in sides if (names := re.findall(r"--([^\s,|]+)", side))]
-    if len(groups) == 2:
-        pairs = [(on, groups[1][0]) for on in groups[0]] + [(off, groups[0][0]) for off in groups[1]]
-        return dict(pairs)
-    all_names = {name for group in groups for name in group}
-    found: dict[str, str] = {}
-    for name in all_names:
-        head, dot, tail = name.rpartition(".")
-        for off in (f"no-{name}", f"no_{name}", f"{head}{dot}no-{tail}", f"{head}{dot}no_{tail}"):
-            if off in all_names:
-                found |= {name: off, off: name}
-    return found
-
-
-def _declared(line: str) -> Iterator[tuple[str, str, str]]:
-    """The flags at the beginning of a line: dashes, name, and the placeholder of the value."""
-    position = 0
-    while found := _FLAG.match(line, position):
-        value = _METAVAR.match(line, found.end())
-        position = value.end() if value else found.end()
-        yield found["dashes"], found["name"], value.group().strip() if value else ""
 
 
 def _flag_words(name: str, value: Any, flag: str | None, known: Mapping[str, Flag]) -> list[str]:

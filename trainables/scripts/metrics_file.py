@@ -31,7 +31,8 @@ _NUMBER = rf"[-+]?(?:{NOT_FINITE}|(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"  # in a
 
 
 class MetricsFile:
-    """All files that match `pattern` below `folder`; `marks`: the rows or bytes read before the script started."""
+    """All files that match `pattern` below `folder`, none if it is empty; `marks`: the rows or bytes read before the script
+    started."""
 
     def __init__(
         self,

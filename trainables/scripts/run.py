@@ -13,24 +13,24 @@ import shlex
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from search import work
 from search.work import Assignment, Ended, Notice, Paused, Progress, Reported, Run, Saved
 from trainables.killed import signal_of
 from trainables.pausing import Pausing
 from trainables.scripts import config_file
-from trainables.scripts.channels import Channels, ScriptFailed, failure_of
+from trainables.scripts.channels import Channels, Program, ScriptFailed
 from trainables.scripts.ending import ended
 from trainables.scripts.environment import environment_of
 from trainables.scripts.line import Value
+from trainables.scripts.notices import Notices
 from trainables.scripts.own_file import naming_own_file
 from trainables.scripts.process import GRACE, LAST_WORDS, ScriptProcess, end_leftovers
 from trainables.scripts.saving import CLOSE, LATER, Saves
 from trainables.scripts.skipped_steps import why_not_its_own
 from trainables.scripts.starting_over import begin_counting_anew, why_over
 from trainables.scripts.step_count import COUNTED, REPORTED, Reading, Refused, StepCount, TrainsOn
-from trainables.scripts.telling import Telling
 from trainables.scripts.trial_folder import (
     ANSWER,
     COMPARED,
@@ -45,9 +45,6 @@ from trainables.scripts.trial_folder import (
     RUNNER,
     TrialFolder,
 )  # fmt: skip
-
-if TYPE_CHECKING:
-    from trainables.scripts.channels import Program
 
 SOONEST, LATEST = 0.005, 0.05  # seconds between two looks at the script's channels
 PASSED = "the script went past the horizon"
@@ -67,7 +64,7 @@ class ScriptRun(Run):
             {row["step"]: Value(script.metric, row["text"]) for row in self._steps}, counted=self._memory.get("counted", 0),
         )  # fmt: skip
         self._channels = Channels(script, self._folder, assignment.config, self._memory)
-        self._telling = Telling(script, self._folder, self._memory)
+        self._notices = Notices(script, self._folder, self._memory)
         self._saves: Saves  # of the present start
         self._heard: deque[Reading] = deque()  # readings not yet yielded
         self._step = assignment.recorded  # the last step yielded
@@ -93,25 +90,22 @@ class ScriptRun(Run):
         assignment = self._assignment
         if self._folder.was_started and end_leftovers({FOLDER: str(self._folder.path)}, RUNNER):
             yield Notice(step=self._step, text="ended what an earlier start of the script had left running")
-        for text in self._telling.trains_on():
+        for text in self._notices.trains_on():
             yield Notice(step=self._step, text=text)
         self._settle_all(has_ended=False)
         for row in self._steps:
             if assignment.recorded < row["step"] and self._step < assignment.until:
                 yield self._report(row, 0.0)
-        if self._step >= assignment.until:
-            yield self.save()
-            return
-        if self._count.beyond:
-            yield Ended(step=self._step, text=PASSED, advice=self._count.beyond)
+        if (end := self._end()) is not None:
+            yield end
             return
         self._start()
         try:
             yield from self._watch()
         finally:
             self._leave()
-            self.told_at_end = (*filter(None, [self._saves.cut_off]), *self._telling.trains_on())
-            if (told := self._folder.tail(RETURNED)) and self._telling.is_first_with("returned"):
+            self.told_at_end = (*filter(None, [self._saves.cut_off]), *self._notices.trains_on())
+            if (told := self._folder.tail(RETURNED)) and self._notices.is_first_with("returned"):
                 self.told_at_end += (told,)
 
     def _watch(self, may_start_over: bool = True) -> Iterator[Progress]:
@@ -132,33 +126,30 @@ class ScriptRun(Run):
                     if self._memory.pop("aside", False):
                         self._folder.delete_aside()
                     until = self._assignment.until
-                    yield from self._telling.another_end(self._step, until, reading, self._count, self._channels)
-                    yield from self._telling.files(self._step)
+                    yield from self._notices.another_end(self._step, until, reading, self._count, self._channels)
+                    yield from self._notices.files(self._step)
                     mark = time.perf_counter() if reading.reported else now  # report() waits for our answer
-                if self._step >= self._assignment.until:
-                    yield self.save()
-                    return
-                if self._count.beyond:
-                    yield Ended(step=self._step, text=PASSED, advice=self._count.beyond)
+                if (end := self._end()) is not None:
+                    yield end
                     return
                 if row is not None and not math.isfinite(reading.value.number):
                     return  # it has diverged
                 self._answer(reading)
             yield from self._tell()
             if not self._step and (why := self._channels.is_hopeless()):
-                raise failure_of(self._script)(why)
+                raise self._script.failure(why)
             if has_ended and not news and not self._channels.has_more:
                 if may_start_over and (why := self._why_over(process.code or 0)):
                     process.end()
                     yield from self._begin_again(why)
                     return
-                end = ended(
+                last = ended(
                     process.code or 0, self._step, self._assignment.until,
                     script=self._script, folder=self._folder, channels=self._channels, count=self._count,
                 )  # fmt: skip
                 self._count.look_at_the_end()
                 yield from self._tell()
-                yield end
+                yield last
                 return
             if self._is_asked_to_pause():
                 yield self.save()
@@ -170,26 +161,36 @@ class ScriptRun(Run):
             if not has_ended:
                 time.sleep(pause)
 
+    def _end(self) -> Progress | None:
+        """The end of the assignment, once it is reached."""
+        if self._step >= self._assignment.until:
+            return self.save()
+        return Ended(step=self._step, text=PASSED, advice=self._count.beyond) if self._count.beyond else None
+
+    @property
+    def _is_finished(self) -> bool:
+        """Whether the script has come to the horizon, or beyond it."""
+        return self._step >= self._script.horizon or bool(self._count.beyond)
+
     def _start(self) -> None:
         """Clear away the last start and start the script."""
         script, assignment, folder = self._script, self._assignment, self._folder
         if self._count.kind == COUNTED and self._count.values:
-            metrics = () if self._channels.file is None else self._channels.file.paths
             is_logged = self._memory.get("channel") == LOGGED
-            begin_counting_anew(folder, metrics, max(self._count.values), script.metric, is_logged=is_logged)
+            begin_counting_anew(
+                folder, self._channels.file.paths, max(self._count.values), script.metric, is_logged=is_logged
+            )
         if self._memory.get("started") and not self._count.values and not folder.is_empty:
             self._find_the_beginning()
         self._memory["started"] = self._memory.get("started", 0) + 1
         folder.clear()
         self._count.begin()
-        self._saves = Saves(folder, self._memory, lambda: [] if (file := self._channels.file) is None else file.paths)
+        self._saves = Saves(folder, self._memory, lambda: self._channels.file.paths)
         for name in ("read", "counted"):
             self._memory.pop(name, None)
         self._memory.setdefault("token", secrets.token_hex(4))
-        file = self._channels.file
-        if file is not None:
-            file.leave_half_rows()
-        self._memory |= {"reports_from": folder.size(REPORTS), "rows": {} if file is None else file.marks}
+        self._channels.file.leave_half_rows()
+        self._memory |= {"reports_from": folder.size(REPORTS), "rows": self._channels.file.marks}
         self._remember()
         folder.write(PARAMETERS, dict(assignment.config))
         places: dict[str, Any] = {work.FOLDER: str(folder.path), work.SEED: assignment.seed}
@@ -202,7 +203,7 @@ class ScriptRun(Run):
         environment = environment_of(folder, assignment, script.command, names, self._memory["token"])
         folder.write_log(f"$ TRIAL_SEED={assignment.seed} {shlex.join(words)}\n".encode())
         self._channels = Channels(script, folder, assignment.config, self._memory)
-        self._telling.begin()
+        self._notices.begin()
         self._process = ScriptProcess(words, environment, folder.place / OUTPUT, folder.place / ERRORS)
 
     def _find_the_beginning(self) -> None:
@@ -277,12 +278,11 @@ class ScriptRun(Run):
 
     def _refuse_a_foreign_checkpoint(self, step: int, own: list[int]) -> None:
         """Fail, and forget what this start tells, if its first new step cannot follow the recorded steps `own`."""
-        file = self._channels.file
-        why, is_certain = why_not_its_own(step, own, self._folder, self._memory, [] if file is None else file.paths)
+        why, is_certain = why_not_its_own(step, own, self._folder, self._memory, self._channels.file.paths)
         if is_certain:
             self._is_foreign = True
             self._channels.forget()
-            raise failure_of(self._script)(why)
+            raise self._script.failure(why)
         if why:
             self._count.notices.append(why)
 
@@ -303,7 +303,7 @@ class ScriptRun(Run):
             self._folder.write(ANSWER, {"step": self._answered, "go_on": True})
 
     def _tell(self) -> Iterator[Progress]:
-        return self._telling.what_came(self._step, self._count, self._channels)
+        return self._notices.what_came(self._step, self._count, self._channels)
 
     def _remember(self) -> None:
         self._folder.write(MEMORY, self._memory)
@@ -316,7 +316,7 @@ class ScriptRun(Run):
         try:
             if self._count.kind == REPORTED:
                 self._folder.write(ANSWER, {"step": self._answered, "go_on": False})
-            if self._step >= self._script.horizon or self._count.beyond:
+            if self._is_finished:
                 patience = time.monotonic() + LAST_WORDS
                 self._wait(process, lambda: time.monotonic() > patience)
             elif self._count.kind == REPORTED and not process.wait(GRACE):
@@ -338,7 +338,7 @@ class ScriptRun(Run):
 
     def _let_it_save(self, process: ScriptProcess) -> None:
         """Let a script that is to be ended below the horizon save first, or finish the save that it is in."""
-        if self._step >= self._script.horizon or self._count.beyond:
+        if self._is_finished:
             return
 
         def are_over() -> bool:
@@ -364,6 +364,6 @@ class ScriptRun(Run):
                     return
 
     def _note_that_it_trains_on(self, error: TrainsOn | ScriptFailed) -> None:
-        if self._step >= self._script.horizon or self._count.beyond:
+        if self._is_finished:
             self._memory.setdefault("trains_on", str(error))
             self._remember()

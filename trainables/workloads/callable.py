@@ -45,9 +45,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from search.records import Config
@@ -145,13 +144,22 @@ class FromFunction(OwnTraining):
             )
         if _yields(self.train):
             return self._run_here(policy, assignment, should_pause)
+        from trainables.scripts.channels import Program
         from trainables.scripts.run import ScriptRun
 
         if assignment.parent is not None:
             raise ValueError(
                 f"{self!r} cannot start from another trial's state; yield the state, or use a searcher that does not fork."
             )
-        return ScriptRun(_Called(self, assignment.folder), assignment, should_pause)
+
+        def arguments(config: Config, _: Mapping[str, Any]) -> list[str]:
+            """Write the function to a file and return the command that runs it."""
+            path = assignment.folder / "train.pickle"
+            call.write(path, self.train, config, self.metric, self.horizon)
+            return call.command(path)
+
+        program = Program(self.metric, self.metrics, self.horizon, arguments, reports=True)
+        return ScriptRun(program, assignment, should_pause)
 
     def _run_here(self, policy: Any, assignment: Assignment, should_pause: Callable[[], bool] | None) -> Run:
         from trainables.execution.generator import Yielding
@@ -196,49 +204,6 @@ class FromFunction(OwnTraining):
                 yield told
         finally:
             steps.close()
-
-
-@dataclass(frozen=True)
-class _Called:
-    """A function that reports, in the role of a script: it runs in a process of its own."""
-
-    function: FromFunction
-    folder: Path
-    command: str = ""
-    reports: bool = True
-    file: None = None
-    step: None = None
-    config: None = None
-
-    def __repr__(self) -> str:
-        return repr(self.function)
-
-    @property
-    def metric(self) -> str:
-        return self.function.metric
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        return self.function.metrics
-
-    @property
-    def horizon(self) -> int:
-        return self.function.horizon
-
-    def never_prints(self, name: str, others: Sequence[str]) -> bool:
-        return False
-
-    def missing_checkpoint(self, folder: Path) -> str:
-        return ""
-
-    def arguments(self, config: Config, places: Mapping[str, Any] | None = None) -> list[str]:
-        """Write the function to a file and return the command that runs it."""
-        path = self.folder / "train.pickle"
-        call.write(path, self.function.train, config, self.metric, self.horizon)
-        return call.command(path)
-
-    def known_flags(self) -> Mapping[str, Any]:
-        return {}
 
 
 def _name(train: Any) -> str:

@@ -41,7 +41,7 @@ from search.wording import shown
 from search.work import CONFIG, FOLDER, SEED, Assignment
 from trainables.contract import CommandLine
 from trainables.scripts import base_config, config_file
-from trainables.scripts.asking import ask, asked_words, mistyped_subcommand, surely, why_unanswered
+from trainables.scripts.asking import ask, asked, mistyped_subcommand, surely, why_unanswered
 from trainables.scripts.command_flags import wrong_flag
 from trainables.scripts.entry_point import entry_point, roots
 from trainables.scripts.flags import (
@@ -56,7 +56,7 @@ from trainables.scripts.flags import (
     shell_sign,
     variable_in,
 )
-from trainables.scripts.option_values import stays_on, wrong_value
+from trainables.scripts.option_values import wrong_value
 from trainables.scripts.printed import measured as measured
 from trainables.scripts.programs import no_program, refused_by_make, why_not_started
 from trainables.scripts.runners import container_doubt, detaches, import_remedy, withholds_output
@@ -206,8 +206,7 @@ class Script(CommandLine):
             config_file.read(Path(self.config))
         if wrong := mistyped_subcommand(self.command):
             raise ValueError(f"{self.command!r}: {wrong}")
-        asked = len(asked_words(self.command))
-        if self.flag is None and (wrong := wrong_flag(self.command, self.resume or "", ask(self.command), asked)):
+        if self.flag is None and (wrong := wrong_flag(self.command, self.resume or "", *asked(self.command))):
             raise ValueError(wrong)
         self._check_resume()
 
@@ -288,17 +287,17 @@ class Script(CommandLine):
                     f"{self.command!r}: --{flag.name} is a switch and takes no value, but {name!r} is {parameter!r}; "
                     "tune it as choice([True, False])."
                 )
-            is_switch = flag is not None and not flag.takes_value and not flag.off
-            if flag is not None and is_switch and not all(values) and (remedy := stays_on(flag, self.command)):
+            if flag is not None and flag.is_on and not flag.off and not all(values):
                 raise ValueError(
                     f"{self.command!r}: --{flag.name} is on unless the script is told otherwise, so it would be on for "
-                    f"{name}=False, too; {remedy}"
+                    f"{name}=False, too; let the script take --no-{flag.name}, too, as with argparse's action=BooleanOptionalAction."
                 )
-        if wrong := wrong_value(self.command, known, self._text, space):
+        if wrong := wrong_value(self.command, known, space):
             raise ValueError(wrong)
 
     def run(self, policy: Any, assignment: Assignment, should_pause: Callable[[], bool] | None = None) -> ScriptRun:
         """Raises ValueError for a policy, which could not reach the knobs, and for a fork."""
+        from trainables.scripts.channels import Program
         from trainables.scripts.run import ScriptRun
 
         if policy is not None:
@@ -307,7 +306,11 @@ class Script(CommandLine):
             )
         if assignment.parent is not None:
             raise ValueError(f"{self!r} cannot start from another trial's state; use a searcher that does not fork.")
-        return ScriptRun(self, assignment, should_pause)
+        program = Program(
+            self.metric, self.metrics, self.horizon, self.arguments, self.reports, self.command, self.file, self.step, self.config,
+            self.known_flags, self.never_prints, self.missing_checkpoint,
+        )  # fmt: skip
+        return ScriptRun(program, assignment, should_pause)
 
     def test(self, assignment: Assignment) -> Mapping[str, float]:
         return {}

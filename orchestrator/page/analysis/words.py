@@ -68,15 +68,3 @@ def counted(number: int, one: str, many: str = "") -> str:
     ('1 trial', '2 suggestions by hand')
     """
     return f"{number} {one if number == 1 else many or one + 's'}"
-
-
-def seconds_in_words(seconds: float) -> str:
-    """
-    >>> seconds_in_words(0.5), seconds_in_words(600), seconds_in_words(9000), seconds_in_words(7.73e-05)
-    ('0.50 s', '10.0 min', '2.5 h', 'under 1 ms')
-    """
-    if 0 < seconds < 0.001:
-        return "under 1 ms"
-    if seconds < 120:
-        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -11,9 +11,10 @@ from orchestrator.money.amounts import rounded_trainings, trainings
 from orchestrator.page.analysis.rank_correlation import FEWEST, Correlation, partial, spearman
 from orchestrator.page.analysis.stages import Stage, stages
 from orchestrator.page.analysis.task_correlation import Learned, learned
-from orchestrator.page.analysis.words import counted, listed, seconds_in_words, short
+from orchestrator.page.analysis.words import counted, listed, short
 from orchestrator.page.charts import Chart, Figure, Section, Series, Table
 from orchestrator.page.recorded import Recorded
+from orchestrator.page.words import duration
 from search.history import key_of
 from search.records import FINALIST, Status
 from search.task import FULL
@@ -82,7 +83,7 @@ def _sentences(run: Recorded, known: Sequence[_Known]) -> list[str]:
         less = trainings(configurations - rounded_trainings(spent))
         step = _step_seconds(run)
         time = (
-            f" ({seconds_in_words((configurations - spent) * run.history.horizon * step)} at the mean time of a step)"
+            f" ({duration((configurations - spent) * run.history.horizon * step)} at the mean time of a step)"
             if step
             else ""
         )

@@ -8,9 +8,10 @@ from typing import Any
 
 from orchestrator.definition.description import NO_POLICY
 from orchestrator.failures import signature
-from orchestrator.page.analysis.words import counted, in_common, listed, percent, seconds_in_words, short, shortened
+from orchestrator.page.analysis.words import counted, in_common, listed, percent, short, shortened
 from orchestrator.page.charts import Chart, Figure, Section, Series, Table
 from orchestrator.page.recorded import Recorded
+from orchestrator.page.words import duration
 from trainables.values import AVERAGED, of_last
 
 GRADUAL = "schedule"  # the reason under which the loop records a knob that a policy turns gradually
@@ -77,7 +78,7 @@ def _sentences(run: Recorded, rows: Sequence[Mapping[str, Any]], of_trial: Mappi
     trained = sum(run.history.trials[number].cost_seconds for number in of_trial)
     if trained > 0:
         share = f", {percent(spent / trained)} of these trials' training time"
-        sentences.append(f"Deciding took {seconds_in_words(spent)}{share}.")
+        sentences.append(f"Deciding took {duration(spent)}{share}.")
     return sentences
 
 
@@ -157,7 +158,7 @@ def _reasons(rows: Sequence[Mapping[str, Any]]) -> Table:
                 str(len({row["trial"] for row in group})),
                 listed(knobs) if knobs else "–",
                 str(len(kept)),
-                seconds_in_words(sum(float(row["cost_seconds"]) for row in group)),
+                duration(sum(float(row["cost_seconds"]) for row in group)),
             ]
         )
     columns = ["reason", "decisions", "trials", "knobs", "kept", "cost"]
@@ -174,7 +175,7 @@ def _listed(run: Recorded, number: int, rows: Sequence[Mapping[str, Any]]) -> Ta
             _change(row),
             shortened(row["why"]) + ("" if row["position"] is not None else " (only tried)"),
             _evidence(row["metrics"]),
-            seconds_in_words(float(row["cost_seconds"])),
+            duration(float(row["cost_seconds"])),
         ]
         for row in told[:ROWS]
     ]

@@ -9,10 +9,10 @@ from typing import Any
 
 from orchestrator.console.own_commands import orchestrator_line
 from orchestrator.failures import readable, signature
-from orchestrator.page.analysis.words import counted, percent, seconds_in_words
+from orchestrator.page.analysis.words import counted, percent
 from orchestrator.page.charts import Figure, Section, Table
 from orchestrator.page.recorded import Recorded
-from orchestrator.page.words import place
+from orchestrator.page.words import duration, place
 from orchestrator.reading.trial_counts import status_words
 from orchestrator.record.encoding import RETRY
 from search.history import Trial
@@ -75,7 +75,7 @@ def _sentences(run: Recorded, found: Sequence[Cause]) -> list[str]:
         cost, whole = _seconds(run, trials), _seconds(run, run.history.trials)
         if whole > 0:
             sentences.append(
-                f"They cost {seconds_in_words(cost)} of training, {percent(cost / whole)} of the total, not counting starts."
+                f"They cost {duration(cost)} of training, {percent(cost / whole)} of the total, not counting starts."
             )
     lost = [cause for cause in found if cause.what == LOST]
     if lost:
@@ -130,7 +130,7 @@ def _table(run: Recorded, found: Sequence[Cause]) -> Table:
         numbers = ", ".join(str(trial.number) for trial in trials[:5]) + (", …" if len(trials) > 5 else "")
         steps = sorted(set(cause.steps))
         where = str(steps[0]) if len(steps) == 1 else f"{steps[0]}–{steps[-1]}"
-        cost = "–" if cause.what in (LOST, RETRIED) else seconds_in_words(_seconds(run, trials))
+        cost = "–" if cause.what in (LOST, RETRIED) else duration(_seconds(run, trials))
         rows.append([cause.what, str(len(cause.trials)), _cut(cause.reason) or "–", numbers, where, cost])
     left = len(found) - len(rows)
     return Table(

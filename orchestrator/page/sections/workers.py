@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from orchestrator.page.analysis.idle import Idle, at_once, idle, simulated_seconds
-from orchestrator.page.analysis.words import percent, seconds_in_words
+from orchestrator.page.analysis.words import percent
 from orchestrator.page.charts import Chart, Figure, Section, Series
 from orchestrator.page.recorded import Recorded
+from orchestrator.page.words import duration
 
 MOST_CHANGES = 60  # of the line; more would fill it in, and means are drawn instead
 SPANS = 100
@@ -28,7 +29,7 @@ def section(run: Recorded) -> Section | None:
         return Section("workers", "Workers", [told])
     if not found.is_wall_clock:
         told = (
-            f"The trials report {seconds_in_words(found.trained)} of training, more than the {seconds_in_words(found.held)} for "
+            f"The trials report {duration(found.trained)} of training, more than the {duration(found.held)} for "
             "which they had workers. So their costs are not measured times, and how busy the workers were is not known."
         )
         return Section("workers", "Workers", [told])
@@ -41,8 +42,8 @@ def section(run: Recorded) -> Section | None:
 def _sentences(run: Recorded, found: Idle, slow: float) -> list[str]:
     worker_time = found.held + (found.waited or 0.0)
     sentences = [
-        f"Workers trained for {seconds_in_words(found.trained)}, {percent(found.trained / worker_time)} of their time "
-        f"({seconds_in_words(worker_time)})." + (" The extra time of first reports counts as start." if slow else "")
+        f"Workers trained for {duration(found.trained)}, {percent(found.trained / worker_time)} of their time "
+        f"({duration(worker_time)})." + (" The extra time of first reports counts as start." if slow else "")
     ]
     if found.waited is None:
         sentences.append("How long workers waited for decisions is not on record yet: the driver notes it at its end.")
@@ -51,16 +52,16 @@ def _sentences(run: Recorded, found: Idle, slow: float) -> list[str]:
     else:
         share = found.waited / worker_time
         sentences.append(
-            f"They waited {seconds_in_words(found.waited)} for decisions ({percent(share)})"
+            f"They waited {duration(found.waited)} for decisions ({percent(share)})"
             + (": a cheaper searcher, or fewer workers, would help." if share > NOTICEABLE else ".")
         )
     sentences.append(
         "Starts, checkpoints and evaluation outside the reported cost took "
-        f"{seconds_in_words(found.overhead)} ({percent(found.overhead / worker_time)})."
+        f"{duration(found.overhead)} ({percent(found.overhead / worker_time)})."
     )
     if found.downtime > 1.0:
         sentences.append(
-            f"The sweep stood still for {seconds_in_words(found.downtime)} until it was continued. This time does not count."
+            f"The sweep stood still for {duration(found.downtime)} until it was continued. This time does not count."
         )
     return sentences
 

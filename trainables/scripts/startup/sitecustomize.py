@@ -4,7 +4,7 @@ Each call of a logging function also appends a row to `.reports/logged.jsonl`: {
 are marks of ours: "another_run": "W&B", of a second run of the same logger; "step_metric": "epoch", the step that
 `define_metric` names for the tuned metric; "summary": "W&B", of values for `wandb.summary` or add_hparams(). The script's
 Python may be older than ours and may lack this project, so this file needs Python 3.6 and nothing else. An error in here
-must not reach the training.
+must not reach the training. A script that is asked for --help says in the same way what its parser takes (parsers.py).
 """
 
 import contextlib
@@ -280,10 +280,13 @@ for _package, _fabric in (("lightning.pytorch", "lightning.fabric"), ("pytorch_l
 
 
 class _Finder:
-    """Finds the modules of loggers as Python does, and follows their functions once they are loaded."""
+    """Finds the modules that are followed as Python does, and follows their functions once they are loaded."""
+
+    def __init__(self, followed: Dict[str, Callable[[Any], None]]) -> None:  # noqa: UP006
+        self._followed = followed
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        follow = _LOGGERS.pop(name, None)
+        follow = self._followed.pop(name, None)
         spec = None if follow is None else importlib.util.find_spec(name)
         if follow is None or spec is None or spec.loader is None:
             return None
@@ -298,6 +301,21 @@ class _Finder:
         return spec
 
 
+def _parsers() -> Dict[str, Callable[[Any], None]]:  # noqa: UP006
+    """What is followed in place of loggers in a script that is asked for --help: its parser, which says what it takes."""
+    import runpy
+
+    told = runpy.run_path(os.path.join(_HERE, "parsers.py"))
+
+    def followed(owner: str, function: str, describe: Callable[..., Any]) -> Callable[[Any], None]:
+        def say(_: Any, it: Any, *__: Any, **___: Any) -> None:
+            told["say"](describe(it))
+
+        return lambda module: _follow(getattr(module, owner), function, say)
+
+    return {name: followed(*place) for name, place in told["PARSERS"].items()}
+
+
 def _run_the_users_own() -> None:
     """Run the `sitecustomize` that Python would have imported."""
     places = [place for place in sys.path if not os.path.abspath(place).startswith(_HERE)]
@@ -306,6 +324,8 @@ def _run_the_users_own() -> None:
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
-if "TRIAL_METRICS" in os.environ:
-    sys.meta_path.insert(0, _Finder())
+if "TRIAL_ASKED" in os.environ:
+    sys.meta_path.insert(0, _Finder(_parsers()))
+elif "TRIAL_METRICS" in os.environ:
+    sys.meta_path.insert(0, _Finder(_LOGGERS))
 _run_the_users_own()

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from search.work import Notice, Progress
-from trainables.scripts.channels import Channels
+from trainables.scripts.channels import Channels, Program
 from trainables.scripts.missing_metric import MISSING
-from trainables.scripts.progress_bars import ProgressBars
 from trainables.scripts.shared_files import LOOKS, REMEDY, look_for_shared, missed
 from trainables.scripts.step_count import Reading, StepCount
 from trainables.scripts.trial_folder import COMPARED, MEMORY, TrialFolder
 
-if TYPE_CHECKING:
-    from trainables.scripts.channels import Program
+SURE = 3  # steps in a row with which a progress bar has to advance
 
 
-class Telling:
+class Notices:
     """The notices of one trial; what they depend on is in its `memory`."""
 
     def __init__(self, script: Program, folder: TrialFolder, memory: dict[str, Any]) -> None:
@@ -100,3 +98,21 @@ class Telling:
             f"{text} A trial ends at the horizon, and its script with it; what the script saves later, and the exported "
             "command, are trained longer than what was scored"
         ]
+
+
+class ProgressBars:
+    """Finds the progress bar that counts the steps of the training, among those that count batches and other things."""
+
+    def __init__(self) -> None:
+        self._step = 0
+        self._found: dict[int, list[int]] = {}  # total → how far the bar was at the latest steps
+
+    def total(self, step: int, bars: Mapping[int, int]) -> int | None:
+        """The total of the bar that advances as the steps do, once that is sure. `bars`: how far each is now, by total."""
+        gap, self._step = step - self._step, step
+        self._found = {
+            total: [*before, done][-SURE:]
+            for total, done in bars.items()
+            if abs(done - step) <= gap and done > max(before := self._found.get(total, []), default=0)
+        }
+        return next((total for total, found in self._found.items() if len(found) == SURE), None)
