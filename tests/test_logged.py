@@ -91,6 +91,54 @@ def test_the_epochs_of_lightning_are_the_steps(module: str, tmp_path: Path) -> N
     assert curve(items) == truth(*range(1, 7))
 
 
+TRAINER = """
+import os, torch
+from transformers import PreTrainedModel, PretrainedConfig, Trainer, TrainingArguments
+
+class Net(PreTrainedModel):
+    config_class = PretrainedConfig
+    def __init__(self, config):
+        super().__init__(config)
+        self.layer = torch.nn.Linear(1, 1)
+        self.post_init()
+    def forward(self, x=None, labels=None):
+        return {{"loss": ((self.layer(x) - labels) ** 2).mean(), "logits": self.layer(x)}}
+
+torch.manual_seed(0)
+data = [{{"x": torch.tensor([n / 8]), "labels": torch.tensor([n / 4])}} for n in range(8)]
+arguments = TrainingArguments(
+    os.environ["TRIAL_FOLDER"], per_device_train_batch_size=2, num_train_epochs=3, save_strategy="no", use_cpu=True,
+    report_to="none", logging_steps=1, eval_on_start=True, {evaluates},
+)
+trainer = Trainer(Net(PretrainedConfig()), arguments, train_dataset=data, eval_dataset=data)
+trainer.train()
+for row in trainer.state.log_history:
+    if "eval_loss" in row:
+        print("history", row["step"], repr(row["eval_loss"]), flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("evaluates", "horizon", "steps"),
+    [
+        ("eval_strategy='epoch'", 3, [1, 2, 3]),
+        ("eval_strategy='epoch'", 12, [4, 8, 12]),
+        ("eval_strategy='steps', eval_steps=2", 12, [2, 4, 6, 8, 10, 12]),
+    ],
+)
+def test_the_usual_trainer_of_transformers_needs_no_change(
+    evaluates: str, horizon: int, steps: list[int], tmp_path: Path
+) -> None:
+    """It prints `'epoch': '0.5'`, without the step that this belongs to."""
+    given = replace(script(tmp_path, TRAINER.format(evaluates=evaluates), metric="eval_loss"), horizon=horizon)
+    items = trained(given, assigned(tmp_path, until=horizon))
+    printed = [line.split() for line in log(tmp_path).splitlines() if line.startswith("history")]
+    told = {item.step: item.metrics["eval_loss"] for item in items if item.kind == "report"}
+    assert told == {step: float(value) for step, (_, _, value) in zip(steps, printed[1:], strict=True)}
+    assert texts(items) == []
+
+
 @pytest.mark.slow
 def test_mlflows_client_logs_a_whole_step_at_once(tmp_path: Path) -> None:
     pytest.importorskip("mlflow")

@@ -208,6 +208,9 @@ class Channels:
 
         A script may log a value before it prints it, so a trial decides at its second logged one; later trials follow it.
         """
+        if any(_mark(line, "printed") and line.value(self._script.metric) is not None for line in logged):
+            self._memory.setdefault("channel", LOGGED)  # what is printed is a copy, with less about its step
+        logged = [line for line in logged if not _mark(line, "before")]
         channel = self._memory.get("channel")
         found = [] if channel == LOGGED else self._heard_in(printed)
         if found or channel == OUTPUT:

@@ -17,7 +17,7 @@ STARTUP = Path(__file__).resolve().parent / "startup" / "any_python"  # its site
 
 
 def environment_of(
-    folder: TrialFolder, assignment: Assignment, command: str, metrics: Sequence[str], token: str
+    folder: TrialFolder, assignment: Assignment, command: str, metrics: Sequence[str], horizon: int, token: str
 ) -> dict[str, str]:
     """Our own environment as `command` needs it, and the trial's; `token` tells the run from others of its name."""
     run = folder.trial.parent.parent.name
@@ -32,6 +32,7 @@ def environment_of(
         "TRIAL_STEPS": str(assignment.until),
         ID: f"{name}-{token}",
         METRICS: json.dumps(list(metrics)),
+        "TRIAL_HORIZON": str(horizon),
         RUNNER: f"{socket.gethostname()}:{os.getpid()}",
         "PYTHONPATH": with_startup(),
         "PYTHONUNBUFFERED": "1",

@@ -200,7 +200,7 @@ class ScriptRun(Run):
             places[work.CONFIG] = str(config)
         words = script.arguments(assignment.config, places)
         names = (script.metric, *script.metrics)
-        environment = environment_of(folder, assignment, script.command, names, self._memory["token"])
+        environment = environment_of(folder, assignment, script.command, names, script.horizon, self._memory["token"])
         folder.write_log(f"$ TRIAL_SEED={assignment.seed} {shlex.join(words)}\n".encode())
         self._channels = Channels(script, folder, assignment.config, self._memory)
         self._notices.begin()

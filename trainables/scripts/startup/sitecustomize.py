@@ -12,6 +12,7 @@ import functools
 import importlib.machinery
 import importlib.util
 import json
+import math
 import os
 import re
 import sys
@@ -31,18 +32,19 @@ _axes: Dict[str, Any] = {}  # noqa: UP006 - W&B run → metric, or `val/*` → t
 _latest: Dict[str, Any] = {}  # noqa: UP006 - W&B run → the last values of these steps, which W&B puts into later rows
 
 
-def _write(kind: str, run: Any, data: Any, step: Any = None, **marks: str) -> None:
-    """Append the numbers in `data`: all rows with a tuned metric, the first ones without."""
+def _write(kind: str, run: Any, data: Any, step: Any = None, **marks: str) -> bool:
+    """Append the numbers in `data`: all rows with a tuned metric, the first ones without. Returns whether it has one."""
     if any(os.environ.get(rank, "0") != "0" for rank in ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")):
-        return
+        return False
     row = {}  # type: Dict[str, Any]
     _collect(row, "", data)
     wanted = {key_of(name) for name in json.loads(os.environ["TRIAL_METRICS"])}
     names = frozenset(row)
-    if not wanted & {key_of(name) for name in row}:
+    is_tuned = bool(wanted & {key_of(name) for name in row})
+    if not is_tuned:
         count = _others.get(names, 0)
         if count >= _MOST or (count == 0 and len(_others) >= _MOST) or not row:
-            return
+            return False
         _others[names] = count + 1
     elif _first.setdefault(kind, run) != run:
         row["another_run"] = kind
@@ -51,6 +53,7 @@ def _write(kind: str, run: Any, data: Any, step: Any = None, **marks: str) -> No
     row.update(marks)
     with open(_file("logged.jsonl"), "a") as file:
         file.write(json.dumps(row) + "\n")
+    return is_tuned
 
 
 def _file(name: str) -> str:
@@ -262,6 +265,37 @@ def _lightning(name: str) -> Callable[[Any], None]:
     return lambda module: _follow(getattr(module, name), "log_metrics", log)
 
 
+def _trainer(module: Any) -> None:
+    """Follow the Trainer of transformers, which prints what it logs, and gives it to W&B and the others."""
+    function = module.Trainer.log
+
+    @functools.wraps(function)
+    def log(trainer: Any, logs: Any, *args: Any, **named: Any) -> Any:
+        within = getattr(_within, "call", False)
+        with contextlib.suppress(Exception):  # before it is printed: of the two, this one counts
+            _within.call = _trainer_log(trainer, logs) or within
+        try:
+            return function(trainer, logs, *args, **named)
+        finally:
+            _within.call = within
+
+    module.Trainer.log = log
+
+
+def _trainer_log(trainer: Any, logs: Any) -> bool:
+    """As TransformersCallback, with the epoch as the step if the Trainer evaluates once an epoch, else `global_step`."""
+    state, given, row = trainer.state, trainer.args, dict(logs)
+    if not state.global_step:  # `eval_on_start`, or an evaluation alone
+        return _write("Trainer", str(id(trainer)), row, printed="Trainer", before="training")
+    strategy = getattr(given, "eval_strategy", None) or given.evaluation_strategy  # before 4.41
+    if strategy == "epoch" and int(os.environ["TRIAL_HORIZON"]) != state.max_steps:
+        row["epoch"] = math.ceil(state.epoch - 1e-6)  # the Trainer adds up fractions
+    else:
+        row.pop("epoch", None)
+        row["step"] = state.global_step
+    return _write("Trainer", str(id(trainer)), row, printed="Trainer")
+
+
 _LOGGERS: Dict[str, Callable[[Any], None]] = {  # noqa: UP006
     "wandb.sdk.wandb_run": _wandb,
     "wandb.sdk.wandb_init": _wandb_init,
@@ -271,6 +305,7 @@ _LOGGERS: Dict[str, Callable[[Any], None]] = {  # noqa: UP006
     "mlflow.tracking.client": _mlflow_client,
     "torch.utils.tensorboard.writer": _tensorboard,
     "tensorboardX.writer": _tensorboard,
+    "transformers.trainer": _trainer,
 }
 for _package, _fabric in (("lightning.pytorch", "lightning.fabric"), ("pytorch_lightning", "lightning_fabric")):
     _LOGGERS[_fabric + ".loggers.tensorboard"] = _lightning("TensorBoardLogger")
