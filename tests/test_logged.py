@@ -140,6 +140,13 @@ def test_the_usual_trainer_of_transformers_needs_no_change(
 
 
 @pytest.mark.slow
+def test_a_horizon_in_epochs_for_evaluations_within_epochs_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    text = TRAINER.format(evaluates="eval_strategy='steps', eval_steps=2")
+    with pytest.raises(ProcessError, match=r"epoch=0.5 .* not a whole step; .* steps to the number of updates"):
+        trained(replace(script(tmp_path, text, metric="eval_loss"), horizon=3), assigned(tmp_path, until=3))
+
+
+@pytest.mark.slow
 def test_mlflows_client_logs_a_whole_step_at_once(tmp_path: Path) -> None:
     pytest.importorskip("mlflow")
     text = logs("log", "mlflow", "from mlflow.entities import Metric; from mlflow import MlflowClient")

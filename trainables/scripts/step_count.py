@@ -231,8 +231,12 @@ class StepCount:
         if not number.is_integer():
             raise Refused(
                 f"{key}={number:g} in {reading} is not a whole step; evaluate at the end of each {key}, or "
-                f"{reading.verb} another count in the {reading.place} and name it: Script(step='step')."
-                f"{_OF_TRAINER * ('eval_runtime' in reading.text)}"
+                + (
+                    "set the sweep's steps to the number of updates, which the Trainer calls max_steps."
+                    if reading.logged and "eval_runtime" in reading.text
+                    else f"{reading.verb} another count in the {reading.place} and name it: Script(step='step')."
+                    f"{_OF_TRAINER * ('eval_runtime' in reading.text)}"
+                )
             )
         if self.memory["shift"] is None:
             self.memory["shift"] = int(number == 0)

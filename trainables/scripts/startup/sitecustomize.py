@@ -283,13 +283,17 @@ def _trainer(module: Any) -> None:
 
 
 def _trainer_log(trainer: Any, logs: Any) -> bool:
-    """As TransformersCallback, with the epoch as the step if the Trainer evaluates once an epoch, else `global_step`."""
+    """The step is that of TransformersCallback, the epoch if the Trainer evaluates once an epoch, else `global_step`.
+
+    If the horizon counts epochs and it evaluates within them, the fraction is told, which is refused with the remedy.
+    """
     state, given, row = trainer.state, trainer.args, dict(logs)
     if not state.global_step:  # `eval_on_start`, or an evaluation alone
         return _write("Trainer", str(id(trainer)), row, printed="Trainer", before="training")
     strategy = getattr(given, "eval_strategy", None) or given.evaluation_strategy  # before 4.41
-    if strategy == "epoch" and int(os.environ["TRIAL_HORIZON"]) != state.max_steps:
-        row["epoch"] = math.ceil(state.epoch - 1e-6)  # the Trainer adds up fractions
+    horizon = int(os.environ["TRIAL_HORIZON"])
+    if horizon != state.max_steps and (strategy == "epoch" or horizon == state.num_train_epochs):
+        row["epoch"] = math.ceil(state.epoch - 1e-6) if strategy == "epoch" else round(state.epoch, 6)
     else:
         row.pop("epoch", None)
         row["step"] = state.global_step
