@@ -78,7 +78,7 @@ def key_of(name: str) -> str:
     return _BETWEEN_WORDS.sub("_", name.casefold()).strip("_") or name.strip()
 
 
-def _follow(owner: Any, name: str, tell: Callable[..., None]) -> None:
+def _follow(owner: Any, name: str, tell: Callable[..., Any]) -> None:
     """Let each call of a function also call `tell` with its result and the same arguments."""
     function = getattr(owner, name)
 
