@@ -136,8 +136,8 @@ class History:
         self.tasks = tuple(sorted(tasks, key=lambda task: task.cost))  # cheapest first; empty: only full trainings
         self.limit = limit  # how many configurations may start; None: as many as the budget allows
         self.earlier = tuple(earlier)  # histories of earlier sweeps to learn from
-        self.is_avoided = False  # of an earlier sweep: whether random configurations should be none of its …
-        self.is_tried_first = False  # … and whether its best configurations are the first to start
+        self.is_avoided = True  # of an earlier sweep: whether random configurations should be none of its …
+        self.is_tried_first = True  # … and whether its best configurations are the first to start
         self.trials: list[Trial] = []  # index = number
         self.run = RunState()  # whether the search is over, who lost a worker, …
         self.device_time = DeviceTime()  # for how long trials held their devices
