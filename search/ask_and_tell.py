@@ -92,12 +92,11 @@ class AskAndTell:
         if scheduler is not None:
             instance("AskAndTell", Scheduler, scheduler=scheduler)
         searcher.check(space)
-        for config in points if baseline is None else (baseline, *points):
-            space.check(config)
+        baseline = None if baseline is None else space.check(baseline)
         self.searcher = searcher
         self.scheduler = scheduler or RunToEnd()
         self.rules = Rules(
-            baseline=baseline, points=tuple(points), budget=budget, target=target, finalists=finalists,
+            baseline=baseline, points=[space.check(point) for point in points], budget=budget, target=target, finalists=finalists,
             confirmations=confirmations, goal=goal,
         )  # fmt: skip
         self.history = History(space, horizon=horizon, seed=seed, tasks=tasks, limit=limit, earlier=earlier)

@@ -51,8 +51,9 @@ class Trial:
         self.whole = 0  # if it ended by itself: the steps of its task, up to which its last loss holds; else 0
 
     @property
-    def config(self) -> Config:
-        return self.suggestion.config
+    def config(self) -> dict[str, Any]:
+        """A copy: a training may take what it needs out of it, and the history stays as it is."""
+        return dict(self.suggestion.config)
 
     @property
     def task(self) -> str:

@@ -188,6 +188,25 @@ def test_what_is_no_trial_of_this_search_is_refused_with_a_remedy() -> None:
     assert len(tuning.records) == 1
 
 
+def test_what_a_training_takes_out_of_its_configuration_stays_in_the_history() -> None:
+    space = Space({"x": uniform(0.0, 1.0), "opt": choice(["a", "b"])})
+    baseline, point = {"x": 0.25, "opt": "b"}, {"x": 0.5, "opt": "a"}
+    tuning = AskAndTell(space, Tpe(n_startup_trials=3), horizon=1, baseline=baseline, points=[point], limit=6)
+    for given in (baseline, point):
+        trial = tuning.ask()
+        assert trial is not None
+        given.pop("opt")
+        config = trial.config
+        assert config.pop("opt") in ("a", "b")
+        tuning.tell(trial, 1, config["x"])
+        tuning.history.trials[-1].config.clear()
+    while (trial := tuning.ask()) is not None:
+        trial.config.pop("opt")
+        tuning.tell(trial, 1, trial.config["x"])
+    assert [set(trial.config) for trial in tuning.history] == [{"x", "opt"}] * 6
+    assert tuning.history.trials[0].config == {"x": 0.25, "opt": "b"}
+
+
 def test_a_dict_for_a_space_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match=r"must be a Space; write Space\(\{…\}\) around the dict"):
         AskAndTell({"x": uniform(0, 1)}, Random(), horizon=1)  # type: ignore[arg-type]
