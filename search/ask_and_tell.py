@@ -21,10 +21,11 @@ import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
+from search import border
 from search.contract import Scheduler, Searcher
 from search.history import History, Trial
 from search.records import (
@@ -33,14 +34,13 @@ from search.records import (
     Config,
     End,
     Goal,
-    Judged,
-    Lost,
+    OfRun,
+    OfTrial,
     Over,
     Record,
     Report,
     Status,
     Suggestion,
-    Tested,
     resume,
 )
 from search.rules.conduct import Instead, Rules, after_report, best, early_end, next_move, rest
@@ -49,7 +49,7 @@ from search.space import Space
 from search.task import Task
 from search.wording import instance
 
-_RECORDS = {kind.__name__: kind for kind in (Suggestion, Report, End, Judged, Lost, Over, Tested, Began)}
+_RECORDS = {kind.__name__: kind for kind in get_args(OfTrial) + get_args(OfRun)}
 
 
 class AskAndTell:
@@ -91,6 +91,10 @@ class AskAndTell:
         instance("AskAndTell", Searcher, searcher=searcher)
         if scheduler is not None:
             instance("AskAndTell", Scheduler, scheduler=scheduler)
+        border.limits(
+            horizon=horizon, seed=seed, limit=limit, budget=budget, target=target, finalists=finalists,
+            confirmations=confirmations,
+        )  # fmt: skip
         searcher.check(space)
         baseline = None if baseline is None else space.check(baseline)
         self.searcher = searcher
@@ -162,43 +166,48 @@ class AskAndTell:
         """
         self._check("tell", trial)
         if loss is None:
-            told = f"AskAndTell.tell(trial {trial.number}, {step!r})"
-            raise ValueError(f"{told}: the loss is missing; write tell(trial, step, loss), with steps counted from 1.")
-        loss = _number(loss, f"the loss at step {step} of trial {trial.number}")
+            said = f"AskAndTell.tell(trial {trial.number}, {step!r})"
+            raise ValueError(f"{said}: the loss is missing; write tell(trial, step, loss), with steps counted from 1.")
+        loss = border.number(loss, f"the loss at step {step} of trial {trial.number}")
         self._refuse(trial, step)
-        plain = {name: _number(value, f'the metric "{name}" at step {step}') for name, value in (metrics or {}).items()}
-        self._add(Report(trial.number, int(step), loss, _number(cost_seconds, "cost_seconds"), plain))
+        told = Report(trial.number, int(step), loss, border.seconds(cost_seconds), border.metrics(metrics, step))
+        self._add(told)
         for record in after_report(trial, self.history, self.scheduler, self.rules):
             self._add(record)
         if (end := rest(trial)) is not None:
             self._add(end)
         return trial.status is Status.RUNNING
 
-    def fail(self, trial: Trial, reason: str) -> None:
-        """Record that `trial` failed and will not continue."""
+    def fail(self, trial: Trial, reason: str | BaseException) -> None:
+        """Record that `trial` failed and will not continue; `reason` is a text, or the exception."""
         self._check("fail", trial)
-        self._add(End(trial.number, Status.FAILED, reason))
+        self._add(End(trial.number, Status.FAILED, border.reason("fail", reason)))
 
-    def leave(self, trial: Trial, reason: str) -> None:
+    def leave(self, trial: Trial, reason: str | BaseException) -> None:
         """Record that you have stopped `trial`; it rests at its last step."""
         self._check("leave", trial)
-        self._add(End(trial.number, Status.STOPPED, reason))
+        self._add(End(trial.number, Status.STOPPED, border.reason("leave", reason)))
 
-    def end(self, trial: Trial, reason: str) -> None:
+    def end(self, trial: Trial, reason: str | BaseException) -> None:
         """Record that `trial` ended by itself, maybe early; its last loss is its result. Without any it has failed."""
         self._check("end", trial)
-        self._add(early_end(trial, self.history, reason))
+        self._add(early_end(trial, self.history, border.reason("end", reason)))
 
-    def retry(self, trial: Trial, reason: str) -> None:
+    def retry(self, trial: Trial, reason: str | BaseException) -> None:
         """Resume a trial that rests."""
         self._check("retry", trial)
-        self.append(resume(trial, until=trial.suggestion.until, origin="retry", evidence=reason))
+        why = border.reason("retry", reason)
+        self.append(resume(trial, until=trial.suggestion.until, origin="retry", evidence=why))
 
     def append(self, record: Record) -> None:
         """Add a record of anything else that happened, such as a trial run elsewhere.
 
-        A search that was over continues.
+        A search that was over continues. Raises ValueError for what is no record.
         """
+        if not isinstance(record, tuple(_RECORDS.values())):
+            raise ValueError(
+                f"AskAndTell.append: {record!r} is no record; build one from search.records, such as Lost(3)."
+            )
         if self.over:
             self._add(Began("a record was added"))
         self._add(record)
@@ -255,16 +264,6 @@ class AskAndTell:
     def _add(self, record: Record) -> None:
         self.records.append(record)
         self.history.append(record)
-
-
-def _number(value: Any, what: str) -> float:
-    """A number of any library as a plain float; raises ValueError if `value` is not one number."""
-    try:
-        if isinstance(value, str):
-            raise ValueError
-        return float(value)
-    except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor of many numbers
-        raise ValueError(f"AskAndTell.tell: {what} is {value!r}; it must be one number.") from None
 
 
 def _read(text: str) -> tuple[dict[str, Any], list[Record]]:

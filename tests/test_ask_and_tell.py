@@ -14,7 +14,7 @@ import torch
 from search.ask_and_tell import AskAndTell
 from search.contract import Scheduler, Searcher
 from search.history import History, Trial
-from search.records import End, Enough, Report, Status, Suggestion, resume, start
+from search.records import End, Enough, Report, Retry, Status, Suggestion, Used, resume, start
 from search.schedulers.asha import AshaPromote
 from search.schedulers.median import Median
 from search.schedulers.run_to_end import RunToEnd
@@ -169,6 +169,51 @@ def test_what_cannot_be_is_refused_and_not_recorded(step: Any, loss: Any, words:
         tuning.tell(trial, step, loss)
     assert words in str(caught.value)
     assert (records(tuning.history), len(tuning.records)) == before
+
+
+@pytest.mark.parametrize("cost", [math.nan, math.inf, -1.0, "3"])
+def test_a_cost_that_cannot_be_is_refused_and_not_recorded(cost: Any) -> None:
+    tuning, trial = under_way()
+    with pytest.raises(ValueError, match=r"AskAndTell.tell: cost_seconds is .*it must be"):
+        tuning.tell(trial, 1, 0.5, cost_seconds=cost)
+    with pytest.raises(ValueError, match=r"metrics is .*a dict of names and numbers"):
+        tuning.tell(trial, 1, 0.5, metrics={1: 0.5})  # type: ignore[dict-item]
+    assert len(tuning.records) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"horizon": 0}, {"horizon": -2}, {"horizon": 2.5}, {"horizon": "3"}, {"limit": 0}, {"limit": "9"}, {"seed": 0.5},
+     {"budget": 0}, {"budget": math.nan}, {"target": math.nan}, {"finalists": -1}, {"confirmations": 0}],
+    ids=str,
+)  # fmt: skip
+def test_a_number_that_cannot_be_is_refused_at_once(wrong: dict[str, Any]) -> None:
+    ((name, value),) = wrong.items()
+    with pytest.raises(ValueError, match=rf"AskAndTell\({name}={value!r}\): must be"):
+        AskAndTell(SPACE, Random(), **({"horizon": 3} | wrong))
+
+
+def test_an_exception_is_a_reason_and_whatever_is_recorded_can_be_saved() -> None:
+    tuning, trial = under_way()
+    trials = [trial, *filter(None, (tuning.ask() for _ in range(3)))]
+    ways: list[Callable[[Trial, Any], None]] = [tuning.fail, tuning.leave, tuning.end, tuning.fail]
+    for each, way, error in zip(
+        trials, ways, (RuntimeError("CUDA\nout of memory"), KeyError("x"), "done", ValueError()), strict=True
+    ):
+        for wrong in (None, 3, ["out of memory"], RuntimeError):
+            with pytest.raises(ValueError, match=r"the reason is .*; give a text, or the exception"):
+                way(each, wrong)
+        way(each, error)
+    tuning.retry(trials[1], OSError("disk full"))
+    with pytest.raises(ValueError, match=r"'Retry' is no record; build one from search\.records"):
+        tuning.append("Retry")  # type: ignore[arg-type]
+    tuning.append(Retry(0))
+    tuning.append(Used(1, 2.0, "lost"))
+    again = AskAndTell(SPACE, Random(), horizon=3)
+    again.load(tuning.save())
+    assert again.records == tuning.records
+    assert [each.reason for each in again.history][::3] == ["RuntimeError: CUDA; out of memory", "ValueError"]
+    assert again.history.trials[1].suggestion.evidence == "OSError: disk full"
 
 
 def test_what_is_no_trial_of_this_search_is_refused_with_a_remedy() -> None:
