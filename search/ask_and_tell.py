@@ -82,8 +82,8 @@ class AskAndTell:
     ) -> None:
         """`limit`: configurations to start; `budget`: full trainings in all, including the finalists' `confirmations`.
 
-        `target` is a value of the metric of `goal`, but `tell` always takes the loss. Raises ValueError if the searcher
-        refuses the space, or the space a configuration.
+        `goal`: the metric that `tell` takes, and whether it is maximised; `target` is a value of it. Raises ValueError if the
+        searcher refuses the space, or the space a configuration.
         """
         if not isinstance(space, Space):
             wrap = "write Space({…}) around the dict" if isinstance(space, Mapping) else "write Space({…})"
@@ -95,6 +95,7 @@ class AskAndTell:
             horizon=horizon, seed=seed, limit=limit, budget=budget, target=target, finalists=finalists,
             confirmations=confirmations,
         )  # fmt: skip
+        border.goal(goal)
         searcher.check(space)
         baseline = None if baseline is None else space.check(baseline)
         self.searcher = searcher
@@ -153,24 +154,31 @@ class AskAndTell:
         self,
         trial: Trial,
         step: int,
-        loss: float | None = None,
+        value: float | None = None,
         *,
+        loss: float | None = None,
         cost_seconds: float = 0.0,
         metrics: Mapping[str, float] | None = None,
     ) -> bool:
-        """Report the loss of `trial` at `step`, which took `cost_seconds`; returns whether to continue.
+        """Report the metric's `value` of `trial` at `step`, which took `cost_seconds`; returns whether to continue.
 
+        The value has the sign of the metric of `goal`. Without a goal it is the loss; `loss` is always minimised.
         After False the trial rests; keep its checkpoint if its status is STOPPED, because it may be resumed. Raises
         ValueError, and records nothing, for a step that the trial cannot have reached or has told already, a trial that
-        rests, or a loss that is missing or no number.
+        rests, or a value that is missing or no number.
         """
         self._check("tell", trial)
-        if loss is None:
+        given = value if loss is None else loss
+        if given is None or (value is not None and loss is not None):
+            wrong = "the loss is missing" if given is None else "value and loss are the same thing"
             said = f"AskAndTell.tell(trial {trial.number}, {step!r})"
-            raise ValueError(f"{said}: the loss is missing; write tell(trial, step, loss), with steps counted from 1.")
-        loss = border.number(loss, f"the loss at step {step} of trial {trial.number}")
+            raise ValueError(f"{said}: {wrong}; write tell(trial, step, loss), with steps counted from 1.")
+        plain = border.number(
+            given, f"the {self.rules.goal.metric if loss is None else 'loss'} at step {step} of trial {trial.number}"
+        )
         self._refuse(trial, step)
-        told = Report(trial.number, int(step), loss, border.seconds(cost_seconds), border.metrics(metrics, step))
+        plain = self.rules.goal.loss(plain) if loss is None else plain
+        told = Report(trial.number, int(step), plain, border.seconds(cost_seconds), border.metrics(metrics, step))
         self._add(told)
         for record in after_report(trial, self.history, self.scheduler, self.rules):
             self._add(record)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from search import settings
+from search.records import Goal
 from search.wording import one_line
 
 CLASS = "AskAndTell"
@@ -25,6 +26,13 @@ def limits(*, limit: Any, budget: Any, target: Any, **whole: Any) -> None:
         settings.number(CLASS, "(0, inf)", budget=budget)
     if target is not None:
         settings.number(CLASS, "(-inf, inf)", target=target)
+
+
+def goal(given: Any) -> None:
+    """The metric and its direction."""
+    if not isinstance(given, Goal):
+        raise ValueError(f'{CLASS}(goal={given!r}): must be a Goal, such as Goal("accuracy", "max") of search.records.')
+    settings.one_of("Goal", ("min", "max"), mode=given.mode)
 
 
 def number(value: Any, what: str) -> float:

@@ -14,7 +14,7 @@ import torch
 from search.ask_and_tell import AskAndTell
 from search.contract import Scheduler, Searcher
 from search.history import History, Trial
-from search.records import End, Enough, Report, Retry, Status, Suggestion, Used, resume, start
+from search.records import End, Enough, Goal, Report, Retry, Status, Suggestion, Used, resume, start
 from search.schedulers.asha import AshaPromote
 from search.schedulers.median import Median
 from search.schedulers.run_to_end import RunToEnd
@@ -191,6 +191,36 @@ def test_a_number_that_cannot_be_is_refused_at_once(wrong: dict[str, Any]) -> No
     ((name, value),) = wrong.items()
     with pytest.raises(ValueError, match=rf"AskAndTell\({name}={value!r}\): must be"):
         AskAndTell(SPACE, Random(), **({"horizon": 3} | wrong))
+
+
+def test_with_a_goal_that_maximises_a_higher_value_is_better() -> None:
+    goal = Goal("accuracy", "max")
+    tuning = AskAndTell(SPACE, Random(), horizon=2, limit=6, goal=goal, target=0.9)
+    for accuracy in (0.2, 0.6, 0.4):
+        trial = tuning.ask()
+        assert trial is not None
+        tuning.tell(trial, 1, 0.5)
+        tuning.tell(trial, 2, accuracy)
+    assert tuning.best is tuning.history.trials[1]
+    assert tuning.best.loss == -0.6
+    again = AskAndTell(SPACE, Random(), horizon=2, limit=6, goal=goal, target=0.9)
+    again.load(tuning.save())
+    for each in (tuning, again):
+        assert (trial := each.ask()) is not None
+        assert not each.over
+        each.tell(trial, 1, loss=-0.95)  # a loss as such stays possible
+        assert each.over == "the target is reached: trial 3 at step 1, accuracy 0.95"
+        assert each.best is trial
+        with pytest.raises(ValueError, match="value and loss are the same thing"):
+            each.tell(trial, 2, 0.5, loss=-0.5)
+
+
+@pytest.mark.parametrize("goal", ["max", None, Goal, "maximize"])
+def test_what_is_no_goal_is_refused_at_once(goal: Any) -> None:
+    with pytest.raises(ValueError, match=r'must be a Goal, such as Goal\("accuracy", "max"\)'):
+        AskAndTell(SPACE, Random(), horizon=3, goal=goal)
+    with pytest.raises(ValueError, match=r"Goal\(mode='maximize'\): must be one of 'min', 'max'"):
+        AskAndTell(SPACE, Random(), horizon=3, goal=Goal("accuracy", "maximize"))
 
 
 def test_an_exception_is_a_reason_and_whatever_is_recorded_can_be_saved() -> None:

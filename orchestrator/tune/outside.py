@@ -200,7 +200,7 @@ class SearchAlgorithm(TuneSearcher):  # type: ignore[misc]
         if trial.status is Status.RUNNING and step > trial.step and goal.metric in result:
             loss = goal.loss(float(result[goal.metric]))
             metrics = {name: float(other) for name, other in result.items() if _is_measured(name, other)}
-            self.tuning.tell(trial, step, loss, cost_seconds=float(result.get(COST, 0.0)), metrics=metrics)
+            self.tuning.tell(trial, step, loss=loss, cost_seconds=float(result.get(COST, 0.0)), metrics=metrics)
         return trial.status is Status.RUNNING
 
     def knows(self, trial_id: str) -> bool:
