@@ -17,15 +17,14 @@ and points go first, a budget and a target end the search (`over` says why), and
 
 from __future__ import annotations
 
-import json
-import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
-from search import border
+from search import border, saved
 from search.contract import Scheduler, Searcher
 from search.history import History, Trial
 from search.records import (
@@ -34,8 +33,6 @@ from search.records import (
     Config,
     End,
     Goal,
-    OfRun,
-    OfTrial,
     Over,
     Record,
     Report,
@@ -44,12 +41,11 @@ from search.records import (
     resume,
 )
 from search.rules.conduct import Instead, Rules, after_report, best, early_end, next_move, rest
+from search.run_state import TARGET
 from search.schedulers.run_to_end import RunToEnd
 from search.space import Space
 from search.task import Task
 from search.wording import instance
-
-_RECORDS = {kind.__name__: kind for kind in get_args(OfTrial) + get_args(OfRun)}
 
 
 class AskAndTell:
@@ -212,7 +208,7 @@ class AskAndTell:
 
         A search that was over continues. Raises ValueError for what is no record.
         """
-        if not isinstance(record, tuple(_RECORDS.values())):
+        if not isinstance(record, tuple(saved.RECORDS.values())):
             raise ValueError(
                 f"AskAndTell.append: {record!r} is no record; build one from search.records, such as Lost(3)."
             )
@@ -221,26 +217,47 @@ class AskAndTell:
         self._add(record)
 
     def save(self) -> str:
-        """The space and all records, as JSON."""
-        space = {"record": "Space", **self.history.space.describe()}
-        return json.dumps([space, *({"record": type(record).__name__, **asdict(record)} for record in self.records)])
+        """The space, the settings and all records, as JSON."""
+        return saved.written(self.history.space, self._settings(), self.records)
 
     def load(self, text: str) -> None:
         """Restore the records of `save` into a new object; its next `ask` returns what the old one would have.
 
-        Raises ValueError, and restores nothing, if `save` did not write the text, or wrote it with another space. Priors
-        may differ.
+        Settings may differ, as in a sweep: a search that was over goes on under a larger limit, and a warning tells of
+        another searcher, scheduler or seed. Raises ValueError, and restores nothing, if `save` did not write the text, or
+        wrote it with another space (priors may differ), horizon or goal.
         """
         if self.records:
             raise ValueError(f"AskAndTell.load: there are {len(self.records)} records already; load into a new object.")
-        space, records = _read(text)
-        if difference := _difference(space, self.history.space):
+        space, settings, records = saved.read(text)
+        if difference := saved.other_space(space, self.history.space):
             raise ValueError(
                 f"AskAndTell.load: it was saved with another space: {difference}. Load it with the space that it was saved "
                 "with; for another space start a new search, with the old history as earlier=[…]."
             )
+        if difference := saved.other_training(settings, self._settings()):
+            raise ValueError(
+                f"AskAndTell.load: {difference}, so the saved losses do not mean the same any more. Load it with what it was "
+                "saved with, or start a new search."
+            )
         for record in records:
             self._add(record)
+        changes = saved.changes(settings, self._settings())
+        if changes or (not settings and self.over and not self.over.startswith(TARGET)):  # saved by an earlier release
+            self._add(Began(saved.in_words(changes, changes) or "loaded"))
+        if told := saved.in_words(changes, saved.DECIDES):
+            warnings.warn(f"AskAndTell.load: {told}; the search goes on with the new one.", stacklevel=2)
+
+    def _settings(self) -> dict[str, Any]:
+        """All that decides beside the space and the records, as plain values."""
+        history, rules = self.history, self.rules
+        return {
+            "horizon": history.horizon, "goal": asdict(rules.goal), "tasks": saved.meanings(history.tasks),
+            "searcher": saved.by_its_settings(self.searcher), "scheduler": saved.by_its_settings(self.scheduler),
+            "seed": history.seed, "limit": history.limit, "budget": rules.budget, "target": rules.target,
+            "finalists": rules.finalists, "confirmations": rules.confirmations, "baseline": rules.baseline,
+            "points": list(rules.points),
+        }  # fmt: skip
 
     def _check(self, method: str, trial: Trial) -> None:
         """Raise ValueError if `trial` is no trial of this search."""
@@ -272,45 +289,3 @@ class AskAndTell:
     def _add(self, record: Record) -> None:
         self.records.append(record)
         self.history.append(record)
-
-
-def _read(text: str) -> tuple[dict[str, Any], list[Record]]:
-    """The description of the space (empty: saved by an earlier release) and the records of a saved search."""
-    try:
-        rows = json.loads(text)
-        if not isinstance(rows, list):
-            raise ValueError("no list of records")
-        space = rows.pop(0) if rows and rows[0]["record"] == "Space" else {}
-        return space, [_record(**row) for row in rows]
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        start = textwrap.shorten(repr(text), 60, placeholder="…")
-        raise ValueError(
-            f"AskAndTell.load: {start} is not what `save` returned ({type(error).__name__}: {error}); pass its whole text."
-        ) from None
-
-
-def _record(record: str, **fields: Any) -> Record:
-    kind = _RECORDS[record]
-    return kind(**fields | ({"status": Status(fields["status"])} if kind is End else {}))
-
-
-def _difference(saved: Mapping[str, Any], space: Space) -> str:
-    """How the space of a saved search differs, but for priors; "": it does not, or is not on record."""
-    if not saved:
-        return ""
-    now = json.loads(json.dumps(space.describe()))
-    ours, theirs = ({name: _plain(about) for name, about in each["parameters"].items()} for each in (now, saved))
-    said = [f"{name!r} is not in this one" for name in theirs if name not in ours]
-    said += [f"{name!r} is new in this one" for name in ours if name not in theirs]
-    said += [
-        f"{name!r} was {theirs[name]} and is {ours[name]}"
-        for name in ours
-        if ours[name] != theirs.get(name, ours[name])
-    ]
-    if now["constraints"] != saved["constraints"]:
-        said.append(f"the constraints were {saved['constraints']} and are {now['constraints']}")
-    return "; ".join(said)
-
-
-def _plain(parameter: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in parameter.items() if name != "prior"}

@@ -206,7 +206,8 @@ def test_with_a_goal_that_maximises_a_higher_value_is_better() -> None:
     again = AskAndTell(SPACE, Random(), horizon=2, limit=6, goal=goal, target=0.9)
     again.load(tuning.save())
     for each in (tuning, again):
-        assert (trial := each.ask()) is not None
+        trial = each.ask()
+        assert trial is not None
         assert not each.over
         each.tell(trial, 1, loss=-0.95)  # a loss as such stays possible
         assert each.over == "the target is reached: trial 3 at step 1, accuracy 0.95"
