@@ -12,15 +12,18 @@ Example::
 `ask` returns a trial to run now: a new one, or a resting one to resume (then `trial.step` is not 0). Several may run
 at once; None means that there is nothing to run until you have told more. The rules are those of a sweep: a baseline
 and points go first, a budget and a target end the search (`over` says why), and then `ask` returns the finalists.
-`save` returns all that happened as text; `load` it in another process and continue.
+Several threads may call it: each call waits for the others. `save` returns all that happened as text; `load` it in
+another process and continue.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from functools import wraps
+from threading import RLock
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -46,6 +49,21 @@ from search.schedulers.run_to_end import RunToEnd
 from search.space import Space
 from search.task import Task
 from search.wording import instance
+
+Given, Result = ParamSpec("Given"), TypeVar("Result")
+
+
+def _alone(
+    method: Callable[Concatenate[AskAndTell, Given], Result],
+) -> Callable[Concatenate[AskAndTell, Given], Result]:
+    """`method`, which waits until no other thread is in such a one: all of them read the history that some change."""
+
+    @wraps(method)
+    def alone(self: AskAndTell, /, *args: Given.args, **options: Given.kwargs) -> Result:
+        with self._lock:
+            return method(self, *args, **options)
+
+    return alone
 
 
 class AskAndTell:
@@ -102,6 +120,7 @@ class AskAndTell:
         )  # fmt: skip
         self.history = History(space, horizon=horizon, seed=seed, tasks=tasks, limit=limit, earlier=earlier)
         self.records: list[Record] = []  # the records behind `history`
+        self._lock = RLock()
 
     @property
     def over(self) -> str:
@@ -109,6 +128,7 @@ class AskAndTell:
         return self.history.run.over
 
     @property
+    @_alone
     def best(self) -> Trial | None:
         """The best trial so far, by the rule of a sweep; None before the first finite loss.
 
@@ -118,6 +138,7 @@ class AskAndTell:
         """
         return best(self.history, self.rules)
 
+    @_alone
     def ask(self) -> Trial | None:
         """A trial to run now, from `trial.step` to `goal(trial)`; None: nothing until you have told more, or ever.
 
@@ -146,6 +167,7 @@ class AskAndTell:
         self._check("goal", trial)
         return self.history.goal(trial)
 
+    @_alone
     def tell(
         self,
         trial: Trial,
@@ -182,27 +204,32 @@ class AskAndTell:
             self._add(end)
         return trial.status is Status.RUNNING
 
+    @_alone
     def fail(self, trial: Trial, reason: str | BaseException) -> None:
         """Record that `trial` failed and will not continue; `reason` is a text, or the exception."""
         self._check("fail", trial)
         self._add(End(trial.number, Status.FAILED, border.reason("fail", reason)))
 
+    @_alone
     def leave(self, trial: Trial, reason: str | BaseException) -> None:
         """Record that you have stopped `trial`; it rests at its last step."""
         self._check("leave", trial)
         self._add(End(trial.number, Status.STOPPED, border.reason("leave", reason)))
 
+    @_alone
     def end(self, trial: Trial, reason: str | BaseException) -> None:
         """Record that `trial` ended by itself, maybe early; its last loss is its result. Without any it has failed."""
         self._check("end", trial)
         self._add(early_end(trial, self.history, border.reason("end", reason)))
 
+    @_alone
     def retry(self, trial: Trial, reason: str | BaseException) -> None:
         """Resume a trial that rests."""
         self._check("retry", trial)
         why = border.reason("retry", reason)
         self.append(resume(trial, until=trial.suggestion.until, origin="retry", evidence=why))
 
+    @_alone
     def append(self, record: Record) -> None:
         """Add a record of anything else that happened, such as a trial run elsewhere.
 
@@ -216,10 +243,12 @@ class AskAndTell:
             self._add(Began("a record was added"))
         self._add(record)
 
+    @_alone
     def save(self) -> str:
         """The space, the settings and all records, as JSON."""
         return saved.written(self.history.space, self._settings(), self.records)
 
+    @_alone
     def load(self, text: str) -> None:
         """Restore the records of `save` into a new object; its next `ask` returns what the old one would have.
 
@@ -246,7 +275,7 @@ class AskAndTell:
         if changes or (not settings and self.over and not self.over.startswith(TARGET)):  # saved by an earlier release
             self._add(Began(saved.in_words(changes, changes) or "loaded"))
         if told := saved.in_words(changes, saved.DECIDES):
-            warnings.warn(f"AskAndTell.load: {told}; the search goes on with the new one.", stacklevel=2)
+            warnings.warn(f"AskAndTell.load: {told}; the search goes on with the new one.", stacklevel=3)
 
     def _settings(self) -> dict[str, Any]:
         """All that decides beside the space and the records, as plain values."""
@@ -258,6 +287,13 @@ class AskAndTell:
             "finalists": rules.finalists, "confirmations": rules.confirmations, "baseline": rules.baseline,
             "points": list(rules.points),
         }  # fmt: skip
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the lock, which cannot be pickled."""
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=RLock())
 
     def _check(self, method: str, trial: Trial) -> None:
         """Raise ValueError if `trial` is no trial of this search."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 import numpy as np
@@ -222,6 +225,32 @@ def test_what_is_no_goal_is_refused_at_once(goal: Any) -> None:
         AskAndTell(SPACE, Random(), horizon=3, goal=goal)
     with pytest.raises(ValueError, match=r"Goal\(mode='maximize'\): must be one of 'min', 'max'"):
         AskAndTell(SPACE, Random(), horizon=3, goal=Goal("accuracy", "maximize"))
+
+
+def test_several_threads_may_ask_and_tell(request: pytest.FixtureRequest) -> None:
+    interval = sys.getswitchinterval()
+    request.addfinalizer(lambda: sys.setswitchinterval(interval))
+    sys.setswitchinterval(1e-6)
+    tuning = AskAndTell(SPACE, MultitaskSearch(n_initial=3), horizon=4, limit=12)
+
+    def work(_: int) -> int:
+        count = 0
+        while not tuning.over:
+            if (trial := tuning.ask()) is None:
+                continue
+            count += 1
+            for step in tuning.steps(trial):
+                if not tuning.tell(trial, step, parabola(trial, step)):
+                    break
+        return count
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(work, range(4))) == tuning.history.asked >= 12
+    assert len(tuning.history.trials) == 12
+    assert tuning.history.count(Status.RUNNING) == 0
+    again = pickle.loads(pickle.dumps(tuning))
+    assert again.records == tuning.records
+    assert again.ask() is None
 
 
 def test_an_exception_is_a_reason_and_whatever_is_recorded_can_be_saved() -> None:
