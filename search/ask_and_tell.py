@@ -118,7 +118,8 @@ class AskAndTell:
             baseline=baseline, points=[space.check(point) for point in points], budget=budget, target=target, finalists=finalists,
             confirmations=confirmations, goal=goal,
         )  # fmt: skip
-        self.history = History(space, horizon=horizon, seed=seed, tasks=tasks, limit=limit, earlier=earlier)
+        taught = border.earlier(earlier, space)
+        self.history = History(space, horizon=horizon, seed=seed, tasks=tasks, limit=limit, earlier=taught)
         self.records: list[Record] = []  # the records behind `history`
         self._lock = RLock()
 

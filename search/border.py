@@ -6,11 +6,15 @@ Each raises ValueError with the place, the value and the remedy, before anything
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import textwrap
+import warnings
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from search import settings
+from search.history import History, lessons
 from search.records import Goal
+from search.space import Space
 from search.wording import one_line
 
 CLASS = "AskAndTell"
@@ -75,3 +79,35 @@ def reason(method: str, given: Any) -> str:
         message = one_line(str(given).splitlines())
         return f"{type(given).__name__}: {message}" if message else type(given).__name__
     raise ValueError(f"{CLASS}.{method}: the reason is {given!r}; give a text, or the exception.")
+
+
+def earlier(given: Any, space: Space) -> tuple[History, ...]:
+    """The histories of earlier searches; warns of one that teaches nothing in `space`."""
+    if isinstance(given, (str, History)) or not isinstance(given, Iterable):
+        raise ValueError(f"{CLASS}(earlier={_short(given)}): must be a list of histories, such as [old.history].")
+    histories = tuple(given)
+    for each in histories:
+        if not isinstance(each, History):
+            first = "load what `save` returned into an AskAndTell, old, and " if isinstance(each, str) else ""
+            raise ValueError(f"{CLASS}(earlier=[{_short(each)}]): must hold histories; {first}write [old.history].")
+        _check_names(each.space, space)
+        if not lessons(each, space):
+            warnings.warn(
+                f"{CLASS}(earlier): a history of {len(each.trials)} trials teaches nothing: no full training of it has a result "
+                "in the present space.",
+                stacklevel=3,
+            )
+    return histories
+
+
+def _check_names(old: Space, space: Space) -> None:
+    for name in sorted(set(old.names) ^ set(space.names)):
+        has, lacks = ("this one", "the earlier one") if name in space.names else ("the earlier one", "this one")
+        raise ValueError(
+            f"{CLASS}(earlier): {has} has a parameter {name!r}, and {lacks} has none; the parameters must be the same, their "
+            "ranges may differ."
+        )
+
+
+def _short(value: object) -> str:
+    return textwrap.shorten(repr(value), 60, placeholder="…")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -34,3 +35,28 @@ def test_the_best_of_an_earlier_search_start_first_and_no_other_is_drawn_again(s
     again = [old.known(trial.config) is not None for trial in new]
     assert again == [True] * 3 + [False] * 6
     assert new.trials[0].loss == min(trial.loss for trial in old)
+
+
+def test_what_is_no_list_of_histories_is_refused_with_a_remedy() -> None:
+    old = searched(AskAndTell(SPACE, Random(), horizon=1, limit=3))
+    wrong: list[tuple[Any, str]] = [
+        (old.history, r"must be a list of histories, such as \[old.history\]"),
+        (old, r"must be a list of histories, such as \[old.history\]"),
+        (old.save(), r"must be a list of histories"),
+        (None, r"earlier=None\): must be a list of histories"),
+        ([old], r"must hold histories; write \[old.history\]"),
+        ([old.save()], r"load what `save` returned into an AskAndTell, old, and write \[old.history\]"),
+    ]
+    for given, words in wrong:
+        with pytest.raises(ValueError, match=words):
+            AskAndTell(SPACE, Random(), horizon=1, earlier=given)
+    other = Space({"lr": loguniform(1e-4, 1), "depth": choice([1, 2])})
+    with pytest.raises(ValueError, match="this one has a parameter 'depth', and the earlier one has none"):
+        AskAndTell(other, Random(), horizon=1, earlier=[old.history])
+
+
+def test_an_earlier_search_that_teaches_nothing_says_so() -> None:
+    old = searched(AskAndTell(SPACE, Random(), horizon=1, limit=3))
+    elsewhere = Space({"lr": loguniform(10, 100), "opt": choice(["a", "b"])})
+    with pytest.warns(UserWarning, match="a history of 3 trials teaches nothing: no full training of it has a result"):
+        AskAndTell(elsewhere, Tpe(), horizon=1, earlier=[old.history])
