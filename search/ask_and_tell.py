@@ -50,7 +50,8 @@ from search.space import Space
 from search.task import Task
 from search.wording import instance
 
-Given, Result = ParamSpec("Given"), TypeVar("Result")
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 
 def _alone(
