@@ -107,6 +107,7 @@ def test_a_folder_that_is_not_there_is_no_empty_list(tmp_path: Path) -> None:
 
 def test_the_status_as_json_is_an_entry_of_the_list(runs: Path) -> None:
     eventful.whole(runs / "eventful")
+    command("list", "--runs", str(runs))  # SQLite's own files beside each ledger are there from now on
     listed = json.loads(command("list", "--runs", str(runs), "--json")[1])
     for each in listed:
         code, text = command("status", each["name"], "--runs", str(runs), "--json")
