@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 from search.costs import Costs
@@ -12,9 +12,11 @@ from search.curves import Curves
 from search.device_time import DeviceTime
 from search.records import (
     FINALIST,
+    LOSS,
     Began,
     Config,
     End,
+    Goal,
     OfRun,
     OfTrial,
     Over,
@@ -24,6 +26,7 @@ from search.records import (
     Suggestion,
     Used,
     found_in,
+    start,
 )
 from search.run_state import RunState
 from search.space import Space
@@ -152,6 +155,30 @@ class History:
         self._by_status: dict[Status, dict[int, Trial]] = {status: {} for status in Status}
         self._curves = Curves(self.trials)
         self.costs = Costs(horizon, self.tasks, self.trials)  # of a step of each task, and seconds of a full training
+
+    @classmethod
+    def of(cls, space: Space, results: Iterable[tuple[Config, float]], *, goal: Goal = LOSS) -> History:
+        """A history of trainings from elsewhere, for `earlier`: each configuration with the final value of its metric.
+
+        Raises ValueError for a configuration outside of `space`, and for a value that is no number.
+
+        >>> old = History.of(Space({"x": uniform(0, 1)}), [({"x": 0.5}, 0.1), ({"x": 0.2}, 0.3)])
+        >>> incumbent(old)
+        Trial(0, completed, step=1, loss=0.1)
+        """
+        history = cls(space, horizon=1)
+        for number, (config, value) in enumerate(results):
+            try:
+                loss = goal.loss(float(value))
+            except (TypeError, ValueError):
+                raise ValueError(
+                    f"History.of: result {number} of {config} is {value!r}; it must be one number."
+                ) from None
+            trial = history.append(start(space.check(config), origin="earlier"))
+            history.append(Report(trial.number, 1, loss))
+            status = Status.COMPLETED if math.isfinite(loss) else Status.DIVERGED
+            history.append(End(trial.number, status))
+        return history
 
     def __len__(self) -> int:
         return self._length
