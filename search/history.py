@@ -174,7 +174,7 @@ class History:
                 raise ValueError(
                     f"History.of: result {number} of {config} is {value!r}; it must be one number."
                 ) from None
-            trial = history.append(start(space.check(config), origin="earlier"))
+            trial = history.append(start(space.check(config), origin="point"))
             history.append(Report(trial.number, 1, loss))
             status = Status.COMPLETED if math.isfinite(loss) else Status.DIVERGED
             history.append(End(trial.number, status))
