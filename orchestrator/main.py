@@ -123,19 +123,21 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
     def command(
         name: Annotated[str | None, typer.Option(help="Name of the run: its folder under --runs.")] = None,
         runs: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
-        num_samples: Annotated[int | None, typer.Option(help="Configurations to try, in all.")] = None,
+        num_samples: Annotated[int | None, typer.Option(help="Total number of configurations to try.")] = None,
         budget: Annotated[
-            str | None, typer.Option(help="Training in all: 30 (full trainings), '40 gpu-hours', '$200'.")
+            str | None, typer.Option(help="Limit on all training: 30 (full trainings), '40 gpu-hours', '$200'.")
         ] = None,
         prices: Annotated[
             str | None, typer.Option(help="File with the price of each device in dollars an hour: TOML, YAML or JSON.")
         ] = None,
         max_concurrent: Annotated[
-            int | None, typer.Option(help="Trials at once; default: as many as the resources allow.")
+            int | None, typer.Option(help="Most trials at once; default: as many as the resources allow.")
         ] = None,
         time_budget: Annotated[
             str | None,
-            typer.Option(help="After this total time, start nothing more and pause what runs: 90s, 15m, 6h."),
+            typer.Option(
+                help="Limit on the total time (90s, 15m, 6h): then start nothing more, and pause running trials."
+            ),
         ] = None,
         seed: Annotated[int | None, typer.Option(help="The seed for everything random.")] = None,
         simulate: Annotated[
@@ -143,11 +145,9 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
         ] = False,
         smoke: Annotated[
             bool,
-            typer.Option(
-                "--smoke", help="Check that everything works together: the smallest size, or two reports of one trial."
-            ),
+            typer.Option("--smoke", help="Run the smallest sweep that shows whether everything works together."),
         ] = False,
-        address: Annotated[str | None, typer.Option(help="A running Ray cluster, e.g. auto.")] = None,
+        address: Annotated[str | None, typer.Option(help="Use a running Ray cluster, such as auto.")] = None,
         retry_failed: Annotated[
             bool, typer.Option("--retry-failed", help="Try failed trials again, from their last checkpoints.")
         ] = False,

@@ -107,7 +107,7 @@ def problem_of(
         if len(received) > 1:
             how = " at once; running trials keep their last checkpoints"
         elif driver.sweep.workload.has_own_process:  # nobody can ask it for a checkpoint
-            how = "; a running trial goes on from the last checkpoint that its training has saved, if it has one"
+            how = "; a running trial continues from the last checkpoint that its training has saved, if it has one"
         else:
             how = " after a clean save"
         return Interrupted(f"interrupted{how}. To go on, {how_to_go_on}", 128 + received[0])

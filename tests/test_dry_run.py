@@ -57,7 +57,7 @@ def test_parts_are_shown_by_what_was_set(plan: Any) -> None:
     text = plan(small_sweep(searcher=Tpe(n_startup_trials=4), scheduler=Asha(), resources={"cpu": 1}))
     assert "searcher   Tpe(n_startup_trials=4)\n" in text
     assert "scheduler  Asha()\n" in text
-    assert "\n  cuts       at step 1, or the first report after: a trial stops unless it is in the best 1/4" in text
+    assert "\n  cuts       at step 1 (or the next report), a trial stops unless it is in the best 1/4 so far;" in text
     assert "  cuts " not in plan(small_sweep())
     script = Script("python train.py", metric="loss", mode="min", horizon=3)
     text = plan(Sweep("own", script, Space({"rate": uniform(0, 1)})))
@@ -91,7 +91,7 @@ def test_a_plan_says_from_how_many_trials_on_the_report_tells_what_matters(plan:
 def test_resources_and_the_metrics_direction_are_words(plan: Any) -> None:
     text = plan(small_sweep(resources={"cpu": 1, "memory": "512MiB"}, mode="max"))
     assert "(higher is better)\n" in text
-    assert "resources  1 CPU, 0.5 GiB of memory for each trial, as many as fit at once\n" in text
+    assert "resources  1 CPU, 0.5 GiB of memory for each trial, as many trials at once as fit\n" in text
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_a_training_too_short_for_a_race_is_told_before_the_start(plan: Any) -> 
     (told,) = warnings(plan(Sweep("short", MlpDigits(horizon=5), SPACE, policy=RateRace(rungs=1))))
     assert told.startswith("RateRace holds no race, and the rate is 0.1: 156 updates leave no room for two rates")
     assert "train for 500 updates" in told
-    assert told.endswith("(with 21 of 21 configurations that were tried)")
+    assert told.endswith("(with 21 of 21 configurations that were checked)")
     assert not warnings(plan(Sweep("long", MlpDigits(horizon=30), SPACE, policy=RateRace(rungs=1))))
     (some,) = warnings(plan(Sweep("some", MlpDigits(horizon=10), SPACE, policy=RateRace(rungs=1), baseline=None)))
     few, many = map(int, re.findall(r"with (\d+) of (\d+) configurations", some)[0])

@@ -198,7 +198,7 @@ def test_a_reason_that_several_trials_share_is_told_as_it_comes_and_once_at_the_
     printed, shown = capsys.readouterr()
     assert "is too long" not in printed
     *_, how_many = re.findall(r"for the same reason as trial 0 \((\d+) trials so far\)", shown)
-    assert f"failed, {how_many} ×, first trial 0: the error below tells the reason" in printed
+    assert f"failed, {how_many} ×, first trial 0: see the error below" in printed
     *before, last = [line for line in shown.splitlines() if "ValueError: the step" in line]
     assert len(before) == 1, shown
     assert last == shown.splitlines()[-1]

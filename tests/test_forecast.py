@@ -322,7 +322,7 @@ def test_a_dry_run_counts_the_baseline_and_a_grid_and_what_is_done(
         sweep.changed(searcher=Grid(resolution=3), scheduler=RunToEnd(), baseline=baseline), tmp_path / "timed", capsys
     )
     assert "timed: 10 configurations of" in grid
-    assert "at most 10 full trainings of 6 steps (60 steps), the baseline's included\n" in grid
+    assert "at most 10 full trainings of 6 steps (60 steps), including the baseline\n" in grid
     assert "forecast   10 full trainings at most; no step" in grid
     ledger = Ledger.write(tmp_path / "timed")  # killed after the first step, from which no pace is known
     driver = Driver(sweep.changed(scheduler=RunToEnd()), ledger)

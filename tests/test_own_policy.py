@@ -169,7 +169,7 @@ def test_an_epoch_without_an_update_is_refused() -> None:
     model = torch.nn.Linear(1, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     control = Control(LrSchedule(), model, optimizer, batch_size=4, samples=8, epochs=2)
-    with pytest.raises(ValueError, match=r"no update was told; call control\.update"):
+    with pytest.raises(ValueError, match=r"no update yet; call control\.update"):
         control.end_epoch({"loss": 1.0})
 
 

@@ -15,7 +15,7 @@ from tests.support import ROOT, recorded
 
 pytestmark = pytest.mark.xdist_group("own_script")  # one process follows the page, not each
 PAGE = (ROOT / "docs" / "own_script.md").read_text()
-BLOCKS = re.findall(r"```(python|c|sh)\n(.*?)```", PAGE, re.DOTALL)
+BLOCKS = re.findall(r"```(python|sh)\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +31,10 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "NO_COLOR": "1",
         "ORCHESTRATOR_CACHE": str(folder.parent / "cache"),
     }  # fmt: skip
+    subprocess.run(["cc", "-O2", "-o", folder / "train", ROOT / "tests" / "train.c", "-lm"], check=True)
     for language, text in BLOCKS:
         if language != "sh":
-            (folder / text.splitlines()[0].lstrip("#/ ")).write_text(text)
+            (folder / text.splitlines()[0].lstrip("# ")).write_text(text)
             continue
         done = subprocess.run(
             ["sh", "-exc", text], cwd=folder, capture_output=True, text=True, timeout=200, env=environment

@@ -1,4 +1,4 @@
-"""Lines of training scripts, read as a person reads them: docs/printed_lines.md is the table, each line of it is run."""
+"""Lines of training scripts, read as a person reads them: docs/printed_lines.md has the rules, printed_lines.md the outputs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from trainables.scripts.step_count import Refused
 from trainables.workloads.script import Script
 
 PAGE = (ROOT / "docs" / "printed_lines.md").read_text()
-SHOWN = re.findall(r"^### ([^\n]+)\n\n```text\n(.*?)\n```\n\n((?:- [^\n]*\n)+)", PAGE, re.M | re.S)
+OUTPUTS = PAGE + (ROOT / "tests" / "printed_lines.md").read_text()
+SHOWN = re.findall(r"^### ([^\n]+)\n\n```text\n(.*?)\n```\n\n((?:- [^\n]*\n)+)", OUTPUTS, re.M | re.S)
 CASES = [
     (source, lines.replace("␛", "\x1b").replace("␍", "\r"), *asked)
     for source, lines, told in SHOWN
@@ -30,16 +31,26 @@ CASES = [
 ]
 
 
-def test_the_page_shows_at_least_forty_ways_to_print() -> None:
+def test_there_are_at_least_forty_ways_to_print() -> None:
     assert len(SHOWN) >= 40
-    assert PAGE.count("\n### ") == len(SHOWN)
+    assert OUTPUTS.count("\n### ") == len(SHOWN)
     assert sum(len(told.splitlines()) for _, _, told in SHOWN) == len(CASES)
+
+
+def test_the_tables_of_the_page_name_each_output_that_is_read_or_refused() -> None:
+    tables = PAGE.split("\n## Rules")[0].split("\n## Formats that are ")[1:]
+    for table, is_refused in zip(tables, (False, True), strict=True):
+        rows = re.findall(r"^\| (.+?) \| (`.+?`) \|", table, re.M)
+        listed = {(source, metric) for source, metrics in rows for metric in re.findall(r"`(.+?)`", metrics)}
+        assert listed == {
+            (source, metric) for source, _, metric, _, told in CASES if told.startswith("refused") is is_refused
+        }
 
 
 @pytest.mark.parametrize(
     ("source", "lines", "metric", "horizon", "told"), CASES, ids=[f"{c[0]}: {c[2]}" for c in CASES]
 )
-def test_a_line_is_read_as_the_page_says(
+def test_an_output_is_read_as_the_line_below_it_says(
     source: str, lines: str, metric: str, horizon: str, told: str, tmp_path: Path
 ) -> None:
     (tmp_path / "output.txt").write_text(lines + "\n")

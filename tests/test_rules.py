@@ -409,7 +409,7 @@ def test_a_loop_has_a_budget_of_which_the_finalists_are_a_part() -> None:
     tuning = loop(budget=6.0, finalists=2, confirmations=2)
     origins = [trial.first_origin for trial in tuning.history]
     assert origins == ["random"] * 2 + [FINALIST] * 4
-    assert tuning.over == "2 of the 6 full trainings are for the search, and used up; the rest is for the finalists"
+    assert tuning.over == "2 of the 6 full trainings were for the search and are used up; the rest is for the finalists"
 
 
 def test_a_loop_ends_at_its_target() -> None:

@@ -147,7 +147,7 @@ def test_a_script_that_was_killed_before_it_told_anything_begins_at_its_beginnin
     assert curve(found) == {step: round(1 / step, 4) for step in range(1, 7)}
     (notice,) = texts(found)
     assert notice.startswith(
-        "the script starts over, and its earlier files are set aside in script.old: it had told nothing"
+        "the script starts over, and its earlier files are set aside in script.old: it had reported nothing"
     )
     assert not aside.parent.exists()  # the trial has reported
 

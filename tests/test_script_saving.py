@@ -179,7 +179,9 @@ def test_an_interrupted_sweep_over_a_script_promises_no_save_of_its_own(tmp_path
     ledger = Ledger.write(tmp_path)
     driver = Driver(small_sweep(workload=script(tmp_path, STARTS_OVER.format(line=LINE))), ledger)
     told = str(problem_of(driver, [signal.SIGINT], "call run(sweep) again"))
-    assert told.startswith("interrupted; a running trial goes on from the last checkpoint that its training has saved")
+    assert told.startswith(
+        "interrupted; a running trial continues from the last checkpoint that its training has saved"
+    )
     ledger.close()
 
 

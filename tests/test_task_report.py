@@ -62,7 +62,7 @@ def test_the_report_tells_tasks_promotions_finalists_and_the_budget(tmp_path: Pa
     assert f"{facts['promotions']['went on']} continued from their checkpoints" in text
     assert "little data" in text
     assert "of 9 full trainings" in text
-    assert "Search       over: 7 of the 9 full trainings are for the search, and used up" in text
+    assert "Search       over: 7 of the 9 full trainings were for the search and are used up" in text
     assert [finalist["trial"] for finalist in facts["finalists"] if finalist["winner"]] == [facts["best"]["trial"]]
     assert "The winner" in text
     best = facts["best"]

@@ -49,7 +49,7 @@ WITHOUT = [
     (Date(base_batch=32), (32, 600, 8), (16, 1500, 8), "Date never enlarges the batch: .*64 is more than a tenth of an epoch, 60"),
     (Date(base_batch=32), (512, 15000, 8), (256, 15000, 8), "Date only warms up: that takes 8 epochs"),
     (Warmup(0.01), (32, 1500, 8), (8, 1500, 8), "a warm-up of 0.01 epochs is no longer than an update"),
-    (Watchdog(Fixed(), window=20), (32, 1500, 8), (32, 1500, 30), "Watchdog never tells that the loss rose: .* 14 epochs"),
+    (Watchdog(Fixed(), window=20), (32, 1500, 8), (32, 1500, 30), "Watchdog never notices that the loss rises: .* 14 epochs"),
     (LargestFreeBatch(), (32, 500, 90), (16, 500, 90), "LargestFreeBatch never asks"),
 ]  # fmt: skip
 

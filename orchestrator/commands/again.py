@@ -53,7 +53,7 @@ def audit(run: Run, runs: Runs = Path("runs")) -> None:
 @app.command()
 @told
 def predictions(run: Run, runs: Runs = Path("runs")) -> None:
-    """Let the baseline and the best trial answer each example of the test part, for the report of a classifier."""
+    """Predict each test example with the baseline and with the best trial, for the report of a classifier."""
     from orchestrator.reading.predictions import print_written
 
     raise typer.Exit(_call_script(run, runs, print_written, "--predictions"))
@@ -62,7 +62,7 @@ def predictions(run: Run, runs: Runs = Path("runs")) -> None:
 @app.command()
 @told
 def repair(run: Run, runs: Runs = Path("runs")) -> None:
-    """Replace a damaged ledger by its records before the damage or by its copy, whichever holds more."""
+    """Replace a damaged ledger with its undamaged records or with its copy, whichever holds more."""
     from orchestrator.record.repair import repair as repair_run
     from orchestrator.record.storage import find_run
 

@@ -18,7 +18,7 @@ from orchestrator.console.explain import explain
 if TYPE_CHECKING:
     from orchestrator.record.ledger import Ledger
 
-HELP = "Look at runs, report on them, compare and keep them, train a recorded trial again."
+HELP = "Inspect, compare, export, keep and replay runs."
 
 AGAIN = "run the command that started the sweep again"
 HINTS = {  # words that are no commands, and what to do instead

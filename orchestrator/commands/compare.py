@@ -25,10 +25,10 @@ def compare_runs(
         ),
     ],
     runs: Runs = Path("runs"),
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     html: Annotated[Path | None, typer.Option(help="Write a page to this file.")] = None,
 ) -> None:
-    """Several runs, or groups of seeds, on one cost axis: which is better, at what cost, and what differs."""
+    """Compare runs, or groups of seeds, at equal cost: which is better, by how much, and what differs."""
     from orchestrator.page.compared.groups import compare
 
     found = compare([_group(text, runs) for text in given])

@@ -41,7 +41,7 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """The best configuration as YAML, a table of trials (--trials), the record (--jsonl, --csv, --parquet), a schedule or a folder.
+    """Export the best configuration (YAML), the trials (--trials), the record (--jsonl, --csv, --parquet), a schedule or a folder.
 
     The schedule lists the knobs that a policy turned during training, or the configurations of a population's member,
     forks included. A new training can follow it: policy=ReplayedSchedule.of(workload, json.load(open("schedule.json"))).

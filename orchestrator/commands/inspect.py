@@ -18,9 +18,9 @@ from orchestrator.errors import BadInput
 def status(
     run: Run,
     runs: Runs = Path("runs"),
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, as in the array of list --json.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, as list --json has it.")] = False,
 ) -> None:
-    """The state of a run in one line, why trials failed, and the last events."""
+    """Show the state of a run in one line, why trials failed, and the last events."""
     from orchestrator.money.amounts import trainings
     from orchestrator.reading.ahead import ahead_words
     from orchestrator.reading.out_of_time import out_of_time_words
@@ -69,10 +69,10 @@ def logs(
     runs: Runs = Path("runs"),
     failed: Annotated[bool, typer.Option("--failed", help="Show why trials failed, and how their logs end.")] = False,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Continue with new output until the trial ends.")
+        bool, typer.Option("--follow", "-f", help="Keep printing new output until the trial ends.")
     ] = False,
 ) -> None:
-    """The output of a trial."""
+    """Show the output of a trial."""
     from orchestrator.reading.logs import print_failed, print_log
 
     if failed and (follow or trial is not None):
@@ -89,9 +89,9 @@ def logs(
 def show(
     run: Run,
     runs: Runs = Path("runs"),
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Best configuration, gain, cost, counts and health."""
+    """Show the best configuration, gain, cost, counts and health."""
     from orchestrator.page.recorded import Recorded
     from orchestrator.page.sections.health import checks
     from orchestrator.reading.printed_summary import print_summary

@@ -22,7 +22,7 @@ def dashboard(
     runs: Runs = Path("runs"),
     port: Annotated[int, typer.Option(help="Port on this machine; 0: any free one.")] = 8080,
 ) -> None:
-    """Serve optuna-dashboard on this machine (extra `dashboard`), also of a running sweep. It cannot change the run."""
+    """Serve optuna-dashboard on this machine (extra `dashboard`), also while the sweep runs. It cannot change the run."""
     from orchestrator.mirrors.dashboard import served
 
     with opened(run, runs, check=False) as ledger:
@@ -38,15 +38,14 @@ def mirror(
     run: Run,
     to: Annotated[str, typer.Option(help="tensorboard, mlflow, wandb or trackio.")],
     runs: Runs = Path("runs"),
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Continue with what is new until the sweep ends.")
-    ] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep copying until the sweep ends.")] = False,
     output: Annotated[
-        Path | None, typer.Option(help="Folder of the mirror, also for several runs; default: mirrors/TOOL in the run.")
+        Path | None,
+        typer.Option(help="Folder of the mirror; several runs may share it. Default: mirrors/TOOL in the run."),
     ] = None,
     project: Annotated[str, typer.Option(help="Project or experiment in the tool; default: the run's name.")] = "",
 ) -> None:
-    """Copy a run to TensorBoard, MLflow, Weights & Biases (offline) or trackio. Again: only what is new."""
+    """Copy a run to TensorBoard, MLflow, Weights & Biases (offline) or trackio. Run it again to add what is new."""
     from orchestrator.mirrors.feed import mirror_run
     from orchestrator.mirrors.targets import check, target
     from orchestrator.record.storage import refuse_links

@@ -25,10 +25,10 @@ DEFAULT = Path("runs")  # a folder that a project without a sweep does not have 
 @told
 def list_runs(
     runs: Runs = DEFAULT,
-    tag: Annotated[str, typer.Option(help="Only runs with this tag.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON array.")] = False,
+    tag: Annotated[str, typer.Option(help="List only runs with this tag.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
-    """All runs, the one with the newest record first."""
+    """List all runs, the newest record first."""
     from orchestrator.reading.runs import glances
 
     if runs != DEFAULT and not runs.is_dir():
@@ -52,7 +52,7 @@ def tag(
     runs: Runs = Path("runs"),
     note: Annotated[str | None, typer.Option(help='Replace the note; "" removes it.')] = None,
 ) -> None:
-    """Tag a run, also while it runs: +good -bad. Without tags: show tags and note."""
+    """Add and remove tags, also while the sweep runs: +good -bad. Without tags, show tags and note."""
     from orchestrator.reading.keeping import run_to_change
     from orchestrator.record.remarks import Remarks, add_note, add_tags
 

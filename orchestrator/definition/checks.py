@@ -244,7 +244,7 @@ def _optimizers(sweep: Sweep) -> None:
     told = [why for each in configs if (why := refused_at_start(sweep.workload, sweep.policy_for(each), each))]
     if told:
         some = "" if len(told) == len(configs) else (
-            f" It is so with {len(told)} of {len(configs)} configurations that were tried; a function of the configuration "
-            "can give them another policy: policy=lambda config: …"
+            f" This is so with {len(told)} of {len(configs)} configurations that were checked. To give them another policy, use "
+            "a function of the configuration: policy=lambda config: …"
         )  # fmt: skip
         raise BadInput(f"Sweep(policy): {told[0]}{some}")

@@ -74,10 +74,8 @@ def print_plan(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> Non
         console.print(f"  command    {command}", markup=False)
     if sweep.policy is not None:
         console.print(f"  policy     {_policy(sweep)}", markup=False)
-    console.print(
-        f"  resources  {_resources(sweep)} for each trial, {sweep.max_concurrent or 'as many as fit'} at once",
-        markup=False,
-    )
+    at_once = f"at most {sweep.max_concurrent} at once" if sweep.max_concurrent else "as many trials at once as fit"
+    console.print(f"  resources  {_resources(sweep)} for each trial, {at_once}", markup=False)
     console.print("  space")
     for line in _space(sweep):
         console.print(f"    {line}", markup=False)
@@ -102,8 +100,8 @@ def print_plan(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> Non
     if first:
         workers = at_once_here(sweep)
         console.print(
-            f"  the {'first' if changed is None else 'next'} {plural(len(first), 'training')}, as "
-            f"{plural(workers, 'worker')} would begin {'it' if len(first) == 1 else 'them'} if all steps took equally long and all results were alike:"
+            f"  the {'first' if changed is None else 'next'} {plural(len(first), 'training')} (with {plural(workers, 'worker')}, "
+            "if all steps take equally long and all results are equal):"
         )
     else:
         console.print(f"  {'the time is used up' if is_used_up(sweep, folder) else 'nothing is left to do'}.")

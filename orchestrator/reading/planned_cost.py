@@ -45,7 +45,7 @@ def limit_rows(sweep: Sweep, history: History) -> list[str]:
     lines = []
     if most is not None:
         steps = f" ({most * horizon} steps)" if most > 1 and horizon > 1 else ""
-        own = ", the baseline's included" if sweep.baseline_config is not None else ""
+        own = ", including the baseline" if sweep.baseline_config is not None else ""
         stops = not isinstance(sweep.scheduler, RunToEnd) and horizon > 1
         less = f"; {type(sweep.scheduler).__name__} stops some of them early and spends less" if stops else ""
         lines.append(

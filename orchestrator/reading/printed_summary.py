@@ -107,7 +107,7 @@ def failure_lines(facts: Mapping[str, Any], folder: Path, error: str = "") -> li
             if failure["times"] == 1
             else f"{failure['times']} ×, first trial {failure['trial']}"
         )
-        why = "the error below tells the reason" if error and failure["reason"] in error else failure["reason"]
+        why = "see the error below" if error and failure["reason"] in error else failure["reason"]
         lines.append(f"{'Failures' if not position else '':<12} {failure['status']}, {which}: {why}")
         if failure["log"]:
             lines.append(f"{'':<12} log: {failure['log']}")

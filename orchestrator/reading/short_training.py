@@ -30,7 +30,7 @@ def short_training(sweep: Sweep) -> list[str]:
         for text in _warnings(sweep, task.name, configs):
             found.setdefault(where + signature(text), []).append((where, text))
     return [
-        f"{text} ({where}with {len(told)} of {len(configs)} configurations that were tried)"
+        f"{text} ({where}with {len(told)} of {len(configs)} configurations that were checked)"
         for told in found.values()
         for where, text in told[:1]
     ]

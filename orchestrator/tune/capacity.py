@@ -26,7 +26,7 @@ def seats(sweep: Sweep, unfit: Collection[str] = ()) -> int:
     grows = fits < (wanted or 1) and can_grow(FIRST_REPORT_SECONDS)
     if fits == 0 and not grows and capacity(sweep, list(nodes.values())):
         raise BadInput(
-            "no node of the cluster can run the sweep, for the reasons told. Code, data and packages must be at the same "
+            "no node of the cluster can run the sweep, for the reasons above. Code, data and packages must be at the same "
             "places on each node as on this machine."
         )
     if fits == 0 and not grows:

@@ -369,7 +369,7 @@ def _why_nothing(history: History, searcher: Searcher, rules: Rules, move: objec
     if _budget_is_used(history, rules):
         if rules.finalists and rules.search_budget is not None:
             share = f"{rules.search_budget:g} of the {rules.budget:g} full trainings"
-            return f"{share} are for the search, and used up; the rest is for the finalists"
+            return f"{share} were for the search and are used up; the rest is for the finalists"
         return f"the budget of {rules.budget:g} full trainings is used up"
     if (population := population_of(searcher)) is not None and history.trials and not population.places_left(history):
         return f"the {population.population} members of the population have been trained; a larger population would train more"

@@ -75,8 +75,8 @@ class Asha(Scheduler):
         if not steps:
             return ""
         return (
-            f"at {in_words(steps)}, or the first report after: a trial stops unless it is in the best "
-            f"1/{self.reduction_factor} of those before it; where early results are noisy, raise grace_period"
+            f"at {in_words(steps)} (or the next report), a trial stops unless it is in the best 1/{self.reduction_factor} so far; "
+            "raise grace_period if early results are noisy"
         )
 
 
@@ -118,7 +118,7 @@ class AshaPromote(Scheduler):
         steps = milestones(self.grace_period, self.reduction_factor, min(self.max_t or horizon, horizon))
         if not steps:
             return ""
-        return f"at {in_words(steps)}: every trial rests there, and the best 1/{self.reduction_factor} go on"
+        return f"at {in_words(steps)}, every trial pauses, and the best 1/{self.reduction_factor} continue"
 
 
 def _is_of(task: str, trial: Trial) -> bool:

@@ -111,8 +111,8 @@ class Hyperband(Scheduler):
         if not steps:
             return ""
         return (
-            f"at {in_words(steps)}, as its bracket says: a trial rests there, and the best 1/{self.reduction_factor} of a "
-            "bracket go on"
+            f"at {in_words(steps)}, depending on its bracket, a trial pauses, and the best 1/{self.reduction_factor} of the "
+            "bracket continue"
         )
 
     def _table(self, history: History) -> tuple[tuple[Rung, ...], ...]:

@@ -78,7 +78,7 @@ class ParentsValues:
             ):
                 key = it.keys[0]
                 raise ValueError(
-                    f"this trial took over another's state to go on with {it.name}={it.own!r}, but its {type(optimizer).__name__} "
+                    f"this trial continues from another one's state with {it.name}={it.own!r}, but its {type(optimizer).__name__} "
                     f"still trains with {it.parents!r}, the other trial's value, which the state brought back, as load_state_dict does; after loading "
                     f"it, write: for group in optimizer.param_groups: group[{key!r}] = config[{it.name!r}]{_scheduled(optimizer, it)}"
                 )

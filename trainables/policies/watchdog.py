@@ -117,7 +117,7 @@ class Watchdog(Policy[State]):
         if signals.epochs + known < signals.horizon:
             return ""
         return (
-            f"Watchdog never tells that the loss rose: it averages over {known:.2g} epochs first, and the training has "
+            f"Watchdog never notices that the loss rises: it averages over {known:.2g} epochs first, and the training has "
             f"{signals.horizon}; lower `window`"
         )
 

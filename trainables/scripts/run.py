@@ -214,7 +214,7 @@ class ScriptRun(Run):
         if known is not None:
             self._memory.update({name: known[name] for name in ("kind", "key", "shift")})
         else:
-            self._start_over("it had told nothing, so nobody could tell which step its next line is about")
+            self._start_over("it had reported nothing, so the step of its next line would be unknown")
 
     def _start_over(self, why: str) -> str:
         """Let the script begin with an empty folder; its earlier files lie beside it, under the name that is returned, until

@@ -194,7 +194,7 @@ class Control:
         snapshot must be measured: the function finds them in the model; to measure earlier, do so within `evaluating`.
         """
         if not self.samples and not self.stopped:
-            raise ValueError("control.end_epoch(): no update was told; call control.update(loss, samples) after each.")
+            raise ValueError("control.end_epoch(): no update yet; call control.update(loss, samples) after each.")
         is_unmeasured = self._reported is not None and not self._evaluating
         self._measuring.refuse(metrics, self.policy, exploring=is_unmeasured, averages=self.keeps_averages)
         train_loss = self._account.mean(self._reported, self.epoch)

@@ -128,8 +128,8 @@ class KnobWriter:
         for n, key in each:
             if self._had_state and not math.isclose(self.multiples[n].get(key, math.nan), saved[n][key], rel_tol=1e-6):
                 raise ValueError(
-                    f"control.load_state_dict: the trial forks with {KNOB_OF[key]} {getattr(self._initial, KNOB_OF[key]):g}, and nothing "
-                    f"tells its share for parameter group {n}: the optimizer was loaded before control.attach and had {key!r} "
+                    f"control.load_state_dict: the trial forks with {KNOB_OF[key]} {getattr(self._initial, KNOB_OF[key]):g}, and its "
+                    f"share for parameter group {n} is unknown: the optimizer was loaded before control.attach and had {key!r} "
                     f"{float(self._found[n][key]):g}; attach first, then load the model, the optimizer and, last, the control."
                 )
         return self.multiples

@@ -239,8 +239,8 @@ def _failing(run: Recorded, name: str) -> str:
     if len(failed) < max(LEAST_FAILING, FAILING * ended):
         return ""
     return (
-        f"Find out why {len(failed)} of {ended} trials failed: {orchestrator_line('logs', name, '--failed')}. Once the cause is mended, "
-        "the same command with --retry-failed (in a program retry_failed=True) goes on with them."
+        f"Find out why {len(failed)} of {ended} trials failed: {orchestrator_line('logs', name, '--failed')}. Once the cause is fixed, "
+        "the same command with --retry-failed (in a program retry_failed=True) retries them."
     )
 
 
