@@ -266,10 +266,6 @@ class History:
             for trial in self.having(Status.RUNNING)
         )
 
-    def trained(self, task: str = FULL) -> int:
-        """The number of steps trained on this task."""
-        return self.costs.trained(task)
-
     def at(self, step: int) -> Mapping[int, float]:
         """Trial number → loss, for every trial that reported `step` (a rung), in order of arrival.
 
