@@ -76,7 +76,7 @@ def print_summary(
     slow = cost["start_seconds"] > WORTH_SAYING * cost["seconds"]
     beside = f" ({cost['start_seconds']:.0f} s of it before first reports)" if slow else ""
     spent = f"{trainings(cost['full_equivalents'])}{budget} full trainings, {cost['seconds']:.0f} s of training{beside}{limit}"
-    console.print(f"Cost         {spent}", highlight=False)
+    console.print(f"Cost         {spent}", highlight=False, soft_wrap=True)
     console.print(f"Money        {cost_words(cost)}", highlight=False, markup=False, soft_wrap=True)
     if left := foreseen_words(ledger):
         console.print(f"Forecast     {left}", highlight=False, soft_wrap=True)
