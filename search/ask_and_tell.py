@@ -12,19 +12,22 @@ Example::
 `ask` returns a trial to run now: a new one, or a resting one to resume (then `trial.step` is not 0). Several may run
 at once; None means that there is nothing to run until you have told more. The rules are those of a sweep: a baseline
 and points go first, a budget and a target end the search (`over` says why), and then `ask` returns the finalists.
-`save` returns all that happened as text; `load` it in another process and continue.
+Several threads may call it: each call waits for the others. `save` returns all that happened as text; `load` it in
+another process and continue.
 """
 
 from __future__ import annotations
 
-import json
-import textwrap
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from functools import wraps
+from threading import RLock
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
+from search import border, saved
 from search.contract import Scheduler, Searcher
 from search.history import History, Trial
 from search.records import (
@@ -33,23 +36,35 @@ from search.records import (
     Config,
     End,
     Goal,
-    Judged,
-    Lost,
     Over,
     Record,
     Report,
     Status,
     Suggestion,
-    Tested,
     resume,
 )
 from search.rules.conduct import Instead, Rules, after_report, best, early_end, next_move, rest
+from search.run_state import TARGET
 from search.schedulers.run_to_end import RunToEnd
 from search.space import Space
 from search.task import Task
 from search.wording import instance
 
-_RECORDS = {kind.__name__: kind for kind in (Suggestion, Report, End, Judged, Lost, Over, Tested, Began)}
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+def _alone(
+    method: Callable[Concatenate[AskAndTell, Given], Result],
+) -> Callable[Concatenate[AskAndTell, Given], Result]:
+    """`method`, which waits until no other thread is in such a one: all of them read the history that some change."""
+
+    @wraps(method)
+    def alone(self: AskAndTell, /, *args: Given.args, **options: Given.kwargs) -> Result:
+        with self._lock:
+            return method(self, *args, **options)
+
+    return alone
 
 
 class AskAndTell:
@@ -82,8 +97,8 @@ class AskAndTell:
     ) -> None:
         """`limit`: configurations to start; `budget`: full trainings in all, including the finalists' `confirmations`.
 
-        `target` is a value of the metric of `goal`, but `tell` always takes the loss. Raises ValueError if the searcher
-        refuses the space, or the space a configuration.
+        `goal`: the metric that `tell` takes, and whether it is maximised; `target` is a value of it. Raises ValueError if the
+        searcher refuses the space, or the space a configuration.
         """
         if not isinstance(space, Space):
             wrap = "write Space({…}) around the dict" if isinstance(space, Mapping) else "write Space({…})"
@@ -91,17 +106,23 @@ class AskAndTell:
         instance("AskAndTell", Searcher, searcher=searcher)
         if scheduler is not None:
             instance("AskAndTell", Scheduler, scheduler=scheduler)
+        border.limits(
+            horizon=horizon, seed=seed, limit=limit, budget=budget, target=target, finalists=finalists,
+            confirmations=confirmations,
+        )  # fmt: skip
+        border.goal(goal)
         searcher.check(space)
-        for config in points if baseline is None else (baseline, *points):
-            space.check(config)
+        baseline = None if baseline is None else space.check(baseline)
         self.searcher = searcher
         self.scheduler = scheduler or RunToEnd()
         self.rules = Rules(
-            baseline=baseline, points=tuple(points), budget=budget, target=target, finalists=finalists,
+            baseline=baseline, points=[space.check(point) for point in points], budget=budget, target=target, finalists=finalists,
             confirmations=confirmations, goal=goal,
         )  # fmt: skip
-        self.history = History(space, horizon=horizon, seed=seed, tasks=tasks, limit=limit, earlier=earlier)
+        taught = border.earlier(earlier, space)
+        self.history = History(space, horizon=horizon, seed=seed, tasks=tasks, limit=limit, earlier=taught)
         self.records: list[Record] = []  # the records behind `history`
+        self._lock = RLock()
 
     @property
     def over(self) -> str:
@@ -109,6 +130,7 @@ class AskAndTell:
         return self.history.run.over
 
     @property
+    @_alone
     def best(self) -> Trial | None:
         """The best trial so far, by the rule of a sweep; None before the first finite loss.
 
@@ -118,6 +140,7 @@ class AskAndTell:
         """
         return best(self.history, self.rules)
 
+    @_alone
     def ask(self) -> Trial | None:
         """A trial to run now, from `trial.step` to `goal(trial)`; None: nothing until you have told more, or ever.
 
@@ -146,85 +169,133 @@ class AskAndTell:
         self._check("goal", trial)
         return self.history.goal(trial)
 
+    @_alone
     def tell(
         self,
         trial: Trial,
         step: int,
-        loss: float | None = None,
+        value: float | None = None,
         *,
+        loss: float | None = None,
         cost_seconds: float = 0.0,
         metrics: Mapping[str, float] | None = None,
     ) -> bool:
-        """Report the loss of `trial` at `step`, which took `cost_seconds`; returns whether to continue.
+        """Report the metric's `value` of `trial` at `step`, which took `cost_seconds`; returns whether to continue.
 
+        The value has the sign of the metric of `goal`. Without a goal it is the loss; `loss` is always minimised.
         After False the trial rests; keep its checkpoint if its status is STOPPED, because it may be resumed. Raises
         ValueError, and records nothing, for a step that the trial cannot have reached or has told already, a trial that
-        rests, or a loss that is missing or no number.
+        rests, or a value that is missing or no number.
         """
         self._check("tell", trial)
-        if loss is None:
-            told = f"AskAndTell.tell(trial {trial.number}, {step!r})"
-            raise ValueError(f"{told}: the loss is missing; write tell(trial, step, loss), with steps counted from 1.")
-        loss = _number(loss, f"the loss at step {step} of trial {trial.number}")
+        given = value if loss is None else loss
+        if given is None or (value is not None and loss is not None):
+            wrong = "the loss is missing" if given is None else "value and loss are the same thing"
+            said = f"AskAndTell.tell(trial {trial.number}, {step!r})"
+            raise ValueError(f"{said}: {wrong}; write tell(trial, step, loss), with steps counted from 1.")
+        plain = border.number(
+            given, f"the {self.rules.goal.metric if loss is None else 'loss'} at step {step} of trial {trial.number}"
+        )
         self._refuse(trial, step)
-        plain = {name: _number(value, f'the metric "{name}" at step {step}') for name, value in (metrics or {}).items()}
-        self._add(Report(trial.number, int(step), loss, _number(cost_seconds, "cost_seconds"), plain))
+        plain = self.rules.goal.loss(plain) if loss is None else plain
+        told = Report(trial.number, int(step), plain, border.seconds(cost_seconds), border.metrics(metrics, step))
+        self._add(told)
         for record in after_report(trial, self.history, self.scheduler, self.rules):
             self._add(record)
         if (end := rest(trial)) is not None:
             self._add(end)
         return trial.status is Status.RUNNING
 
-    def fail(self, trial: Trial, reason: str) -> None:
-        """Record that `trial` failed and will not continue."""
+    @_alone
+    def fail(self, trial: Trial, reason: str | BaseException) -> None:
+        """Record that `trial` failed and will not continue; `reason` is a text, or the exception."""
         self._check("fail", trial)
-        self._add(End(trial.number, Status.FAILED, reason))
+        self._add(End(trial.number, Status.FAILED, border.reason("fail", reason)))
 
-    def leave(self, trial: Trial, reason: str) -> None:
+    @_alone
+    def leave(self, trial: Trial, reason: str | BaseException) -> None:
         """Record that you have stopped `trial`; it rests at its last step."""
         self._check("leave", trial)
-        self._add(End(trial.number, Status.STOPPED, reason))
+        self._add(End(trial.number, Status.STOPPED, border.reason("leave", reason)))
 
-    def end(self, trial: Trial, reason: str) -> None:
+    @_alone
+    def end(self, trial: Trial, reason: str | BaseException) -> None:
         """Record that `trial` ended by itself, maybe early; its last loss is its result. Without any it has failed."""
         self._check("end", trial)
-        self._add(early_end(trial, self.history, reason))
+        self._add(early_end(trial, self.history, border.reason("end", reason)))
 
-    def retry(self, trial: Trial, reason: str) -> None:
+    @_alone
+    def retry(self, trial: Trial, reason: str | BaseException) -> None:
         """Resume a trial that rests."""
         self._check("retry", trial)
-        self.append(resume(trial, until=trial.suggestion.until, origin="retry", evidence=reason))
+        why = border.reason("retry", reason)
+        self.append(resume(trial, until=trial.suggestion.until, origin="retry", evidence=why))
 
+    @_alone
     def append(self, record: Record) -> None:
         """Add a record of anything else that happened, such as a trial run elsewhere.
 
-        A search that was over continues.
+        A search that was over continues. Raises ValueError for what is no record.
         """
+        if not isinstance(record, tuple(saved.RECORDS.values())):
+            raise ValueError(
+                f"AskAndTell.append: {record!r} is no record; build one from search.records, such as Lost(3)."
+            )
         if self.over:
             self._add(Began("a record was added"))
         self._add(record)
 
+    @_alone
     def save(self) -> str:
-        """The space and all records, as JSON."""
-        space = {"record": "Space", **self.history.space.describe()}
-        return json.dumps([space, *({"record": type(record).__name__, **asdict(record)} for record in self.records)])
+        """The space, the settings and all records, as JSON."""
+        return saved.written(self.history.space, self._settings(), self.records)
 
+    @_alone
     def load(self, text: str) -> None:
         """Restore the records of `save` into a new object; its next `ask` returns what the old one would have.
 
-        Raises ValueError, and restores nothing, if `save` did not write the text, or wrote it with another space. Priors
-        may differ.
+        Settings may differ, as in a sweep: a search that was over goes on under a larger limit, and a warning tells of
+        another searcher, scheduler or seed. Raises ValueError, and restores nothing, if `save` did not write the text, or
+        wrote it with another space (priors may differ), horizon or goal.
         """
         if self.records:
             raise ValueError(f"AskAndTell.load: there are {len(self.records)} records already; load into a new object.")
-        space, records = _read(text)
-        if difference := _difference(space, self.history.space):
+        space, settings, records = saved.read(text)
+        if difference := saved.other_space(space, self.history.space):
             raise ValueError(
                 f"AskAndTell.load: it was saved with another space: {difference}. Load it with the space that it was saved "
                 "with; for another space start a new search, with the old history as earlier=[…]."
             )
+        if difference := saved.other_training(settings, self._settings()):
+            raise ValueError(
+                f"AskAndTell.load: {difference}, so the saved losses do not mean the same any more. Load it with what it was "
+                "saved with, or start a new search."
+            )
         for record in records:
             self._add(record)
+        changes = saved.changes(settings, self._settings())
+        if changes or (not settings and self.over and not self.over.startswith(TARGET)):  # saved by an earlier release
+            self._add(Began(saved.in_words(changes, changes) or "loaded"))
+        if told := saved.in_words(changes, saved.DECIDES):
+            warnings.warn(f"AskAndTell.load: {told}; the search goes on with the new one.", stacklevel=3)
+
+    def _settings(self) -> dict[str, Any]:
+        """All that decides beside the space and the records, as plain values."""
+        history, rules = self.history, self.rules
+        return {
+            "horizon": history.horizon, "goal": asdict(rules.goal), "tasks": saved.meanings(history.tasks),
+            "searcher": saved.by_its_settings(self.searcher), "scheduler": saved.by_its_settings(self.scheduler),
+            "seed": history.seed, "limit": history.limit, "budget": rules.budget, "target": rules.target,
+            "finalists": rules.finalists, "confirmations": rules.confirmations, "baseline": rules.baseline,
+            "points": list(rules.points),
+        }  # fmt: skip
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the lock, which cannot be pickled."""
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=RLock())
 
     def _check(self, method: str, trial: Trial) -> None:
         """Raise ValueError if `trial` is no trial of this search."""
@@ -256,55 +327,3 @@ class AskAndTell:
     def _add(self, record: Record) -> None:
         self.records.append(record)
         self.history.append(record)
-
-
-def _number(value: Any, what: str) -> float:
-    """A number of any library as a plain float; raises ValueError if `value` is not one number."""
-    try:
-        if isinstance(value, str):
-            raise ValueError
-        return float(value)
-    except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor of many numbers
-        raise ValueError(f"AskAndTell.tell: {what} is {value!r}; it must be one number.") from None
-
-
-def _read(text: str) -> tuple[dict[str, Any], list[Record]]:
-    """The description of the space (empty: saved by an earlier release) and the records of a saved search."""
-    try:
-        rows = json.loads(text)
-        if not isinstance(rows, list):
-            raise ValueError("no list of records")
-        space = rows.pop(0) if rows and rows[0]["record"] == "Space" else {}
-        return space, [_record(**row) for row in rows]
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        start = textwrap.shorten(repr(text), 60, placeholder="…")
-        raise ValueError(
-            f"AskAndTell.load: {start} is not what `save` returned ({type(error).__name__}: {error}); pass its whole text."
-        ) from None
-
-
-def _record(record: str, **fields: Any) -> Record:
-    kind = _RECORDS[record]
-    return kind(**fields | ({"status": Status(fields["status"])} if kind is End else {}))
-
-
-def _difference(saved: Mapping[str, Any], space: Space) -> str:
-    """How the space of a saved search differs, but for priors; "": it does not, or is not on record."""
-    if not saved:
-        return ""
-    now = json.loads(json.dumps(space.describe()))
-    ours, theirs = ({name: _plain(about) for name, about in each["parameters"].items()} for each in (now, saved))
-    said = [f"{name!r} is not in this one" for name in theirs if name not in ours]
-    said += [f"{name!r} is new in this one" for name in ours if name not in theirs]
-    said += [
-        f"{name!r} was {theirs[name]} and is {ours[name]}"
-        for name in ours
-        if ours[name] != theirs.get(name, ours[name])
-    ]
-    if now["constraints"] != saved["constraints"]:
-        said.append(f"the constraints were {saved['constraints']} and are {now['constraints']}")
-    return "; ".join(said)
-
-
-def _plain(parameter: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in parameter.items() if name != "prior"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 from search.costs import Costs
@@ -12,9 +12,11 @@ from search.curves import Curves
 from search.device_time import DeviceTime
 from search.records import (
     FINALIST,
+    LOSS,
     Began,
     Config,
     End,
+    Goal,
     OfRun,
     OfTrial,
     Over,
@@ -24,6 +26,7 @@ from search.records import (
     Suggestion,
     Used,
     found_in,
+    start,
 )
 from search.run_state import RunState
 from search.space import Space
@@ -51,8 +54,9 @@ class Trial:
         self.whole = 0  # if it ended by itself: the steps of its task, up to which its last loss holds; else 0
 
     @property
-    def config(self) -> Config:
-        return self.suggestion.config
+    def config(self) -> dict[str, Any]:
+        """A copy: a training may take what it needs out of it, and the history stays as it is."""
+        return dict(self.suggestion.config)
 
     @property
     def task(self) -> str:
@@ -136,8 +140,8 @@ class History:
         self.tasks = tuple(sorted(tasks, key=lambda task: task.cost))  # cheapest first; empty: only full trainings
         self.limit = limit  # how many configurations may start; None: as many as the budget allows
         self.earlier = tuple(earlier)  # histories of earlier sweeps to learn from
-        self.is_avoided = False  # of an earlier sweep: whether random configurations should be none of its …
-        self.is_tried_first = False  # … and whether its best configurations are the first to start
+        self.is_avoided = True  # of an earlier sweep: whether random configurations should be none of its …
+        self.is_tried_first = True  # … and whether its best configurations are the first to start
         self.trials: list[Trial] = []  # index = number
         self.run = RunState()  # whether the search is over, who lost a worker, …
         self.device_time = DeviceTime()  # for how long trials held their devices
@@ -151,6 +155,30 @@ class History:
         self._by_status: dict[Status, dict[int, Trial]] = {status: {} for status in Status}
         self._curves = Curves(self.trials)
         self.costs = Costs(horizon, self.tasks, self.trials)  # of a step of each task, and seconds of a full training
+
+    @classmethod
+    def of(cls, space: Space, results: Iterable[tuple[Config, float]], *, goal: Goal = LOSS) -> History:
+        """A history of trainings from elsewhere, for `earlier`: each configuration with the final value of its metric.
+
+        Raises ValueError for a configuration outside of `space`, and for a value that is no number.
+
+        >>> old = History.of(Space({"x": uniform(0, 1)}), [({"x": 0.5}, 0.1), ({"x": 0.2}, 0.3)])
+        >>> incumbent(old)
+        Trial(0, completed, step=1, loss=0.1)
+        """
+        history = cls(space, horizon=1)
+        for number, (config, value) in enumerate(results):
+            try:
+                loss = goal.loss(float(value))
+            except (TypeError, ValueError):
+                raise ValueError(
+                    f"History.of: result {number} of {config} is {value!r}; it must be one number."
+                ) from None
+            trial = history.append(start(space.check(config), origin="point"))
+            history.append(Report(trial.number, 1, loss))
+            status = Status.COMPLETED if math.isfinite(loss) else Status.DIVERGED
+            history.append(End(trial.number, status))
+        return history
 
     def __len__(self) -> int:
         return self._length
@@ -237,10 +265,6 @@ class History:
             max(0, self.goal(trial) - (trial.step or trial.began)) * self.costs.rate(trial.task, len(self))
             for trial in self.having(Status.RUNNING)
         )
-
-    def trained(self, task: str = FULL) -> int:
-        """The number of steps trained on this task."""
-        return self.costs.trained(task)
 
     def at(self, step: int) -> Mapping[int, float]:
         """Trial number → loss, for every trial that reported `step` (a rung), in order of arrival.

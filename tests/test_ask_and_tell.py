@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
+import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,13 +18,14 @@ import torch
 from search.ask_and_tell import AskAndTell
 from search.contract import Scheduler, Searcher
 from search.history import History, Trial
-from search.records import End, Enough, Report, Status, Suggestion, resume, start
+from search.records import End, Enough, Goal, Report, Retry, Status, Suggestion, Used, resume, start
 from search.schedulers.asha import AshaPromote
 from search.schedulers.median import Median
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.bayes import BayesSearch
 from search.searchers.bohb import BohbSearch
 from search.searchers.cmaes import CmaEs
+from search.searchers.grid import Grid
 from search.searchers.multitask import MultitaskSearch
 from search.searchers.optuna import Tpe
 from search.searchers.random import Random
@@ -171,6 +176,109 @@ def test_what_cannot_be_is_refused_and_not_recorded(step: Any, loss: Any, words:
     assert (records(tuning.history), len(tuning.records)) == before
 
 
+@pytest.mark.parametrize("cost", [math.nan, math.inf, -1.0, "3"])
+def test_a_cost_that_cannot_be_is_refused_and_not_recorded(cost: Any) -> None:
+    tuning, trial = under_way()
+    with pytest.raises(ValueError, match=r"AskAndTell.tell: cost_seconds is .*it must be"):
+        tuning.tell(trial, 1, 0.5, cost_seconds=cost)
+    with pytest.raises(ValueError, match=r"metrics is .*a dict of names and numbers"):
+        tuning.tell(trial, 1, 0.5, metrics={1: 0.5})  # type: ignore[dict-item]
+    assert len(tuning.records) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"horizon": 0}, {"horizon": -2}, {"horizon": 2.5}, {"horizon": "3"}, {"limit": 0}, {"limit": "9"}, {"seed": 0.5},
+     {"budget": 0}, {"budget": math.nan}, {"target": math.nan}, {"finalists": -1}, {"confirmations": 0}],
+    ids=str,
+)  # fmt: skip
+def test_a_number_that_cannot_be_is_refused_at_once(wrong: dict[str, Any]) -> None:
+    ((name, value),) = wrong.items()
+    with pytest.raises(ValueError, match=rf"AskAndTell\({name}={value!r}\): must be"):
+        AskAndTell(SPACE, Random(), **({"horizon": 3} | wrong))
+
+
+def test_with_a_goal_that_maximises_a_higher_value_is_better() -> None:
+    goal = Goal("accuracy", "max")
+    tuning = AskAndTell(SPACE, Random(), horizon=2, limit=6, goal=goal, target=0.9)
+    for accuracy in (0.2, 0.6, 0.4):
+        trial = tuning.ask()
+        assert trial is not None
+        tuning.tell(trial, 1, 0.5)
+        tuning.tell(trial, 2, accuracy)
+    assert tuning.best is tuning.history.trials[1]
+    assert tuning.best.loss == -0.6
+    again = AskAndTell(SPACE, Random(), horizon=2, limit=6, goal=goal, target=0.9)
+    again.load(tuning.save())
+    for each in (tuning, again):
+        trial = each.ask()
+        assert trial is not None
+        assert not each.over
+        each.tell(trial, 1, loss=-0.95)  # a loss as such stays possible
+        assert each.over == "the target is reached: trial 3 at step 1, accuracy 0.95"
+        assert each.best is trial
+        with pytest.raises(ValueError, match="value and loss are the same thing"):
+            each.tell(trial, 2, 0.5, loss=-0.5)
+
+
+@pytest.mark.parametrize("goal", ["max", None, Goal, "maximize"])
+def test_what_is_no_goal_is_refused_at_once(goal: Any) -> None:
+    with pytest.raises(ValueError, match=r'must be a Goal, such as Goal\("accuracy", "max"\)'):
+        AskAndTell(SPACE, Random(), horizon=3, goal=goal)
+    with pytest.raises(ValueError, match=r"Goal\(mode='maximize'\): must be one of 'min', 'max'"):
+        AskAndTell(SPACE, Random(), horizon=3, goal=Goal("accuracy", "maximize"))
+
+
+def test_several_threads_may_ask_and_tell(request: pytest.FixtureRequest) -> None:
+    interval = sys.getswitchinterval()
+    request.addfinalizer(lambda: sys.setswitchinterval(interval))
+    sys.setswitchinterval(1e-6)
+    tuning = AskAndTell(SPACE, Grid(resolution=60), AshaPromote(reduction_factor=2), horizon=4)
+
+    def work(_: int) -> int:
+        count = 0
+        while not tuning.over:
+            if (trial := tuning.ask()) is None:
+                time.sleep(0.001)
+                continue
+            count += 1
+            for step in tuning.steps(trial):
+                if not tuning.tell(trial, step, parabola(trial, step)):
+                    break
+        return count
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(work, range(4))) == tuning.history.asked
+    assert len({trial.config["x"] for trial in tuning.history}) == len(tuning.history.trials) == 60
+    assert tuning.history.count(Status.RUNNING) == 0
+    again = pickle.loads(pickle.dumps(tuning))
+    assert again.records == tuning.records
+    assert again.ask() is None
+
+
+def test_an_exception_is_a_reason_and_whatever_is_recorded_can_be_saved() -> None:
+    tuning, trial = under_way()
+    trials = [trial, *filter(None, (tuning.ask() for _ in range(3)))]
+    ways: list[Callable[[Trial, Any], None]] = [tuning.fail, tuning.leave, tuning.end, tuning.fail]
+    for each, way, error in zip(
+        trials, ways, (RuntimeError("CUDA\nout of memory"), KeyError("x"), "done", ValueError()), strict=True
+    ):
+        for wrong in (None, 3, ["out of memory"], RuntimeError):
+            with pytest.raises(ValueError, match=r"the reason is .*; give a text, or the exception"):
+                way(each, wrong)
+        way(each, error)
+    tuning.retry(trials[1], OSError("disk full"))
+    with pytest.raises(ValueError, match=r"'Retry' is no record; build one from search\.records"):
+        tuning.append("Retry")  # type: ignore[arg-type]
+    tuning.append(Retry(0))
+    tuning.append(Used(1, 2.0, "lost"))
+    again = AskAndTell(SPACE, Random(), horizon=3)
+    again.load(tuning.save())
+    assert again.records == tuning.records
+    assert [each.reason for each in again.history][::3] == ["RuntimeError: CUDA; out of memory", "ValueError"]
+    assert again.history.trials[1].suggestion.evidence == "OSError: disk full"
+
+
 def test_what_is_no_trial_of_this_search_is_refused_with_a_remedy() -> None:
     tuning, trial = under_way()
     other = under_way()[1]
@@ -186,6 +294,25 @@ def test_what_is_no_trial_of_this_search_is_refused_with_a_remedy() -> None:
         with pytest.raises(ValueError, match="trial 0 belongs to another search"):
             call(other)
     assert len(tuning.records) == 1
+
+
+def test_what_a_training_takes_out_of_its_configuration_stays_in_the_history() -> None:
+    space = Space({"x": uniform(0.0, 1.0), "opt": choice(["a", "b"])})
+    baseline, point = {"x": 0.25, "opt": "b"}, {"x": 0.5, "opt": "a"}
+    tuning = AskAndTell(space, Tpe(n_startup_trials=3), horizon=1, baseline=baseline, points=[point], limit=6)
+    for given in (baseline, point):
+        trial = tuning.ask()
+        assert trial is not None
+        given.pop("opt")
+        config = trial.config
+        assert config.pop("opt") in ("a", "b")
+        tuning.tell(trial, 1, config["x"])
+        tuning.history.trials[-1].config.clear()
+    while (trial := tuning.ask()) is not None:
+        trial.config.pop("opt")
+        tuning.tell(trial, 1, trial.config["x"])
+    assert [set(trial.config) for trial in tuning.history] == [{"x", "opt"}] * 6
+    assert tuning.history.trials[0].config == {"x": 0.25, "opt": "b"}
 
 
 def test_a_dict_for_a_space_is_refused_at_once() -> None:

@@ -58,11 +58,11 @@ def test_a_task_that_costs_more_than_declared_is_charged_so(tmp_path: Path) -> N
     workload = Quadratic(horizon=4, declared_cost=10.0)
     driver = simulated(tmp_path, tasked(tasks=tasks, workload=workload, num_samples=30, searcher=Climbing(many=2)))
     history = driver.history
-    assert history.trained(FULL) >= 10 * 4
+    assert history.costs.trained(FULL) >= 10 * 4
     assert 0.4 < history.cost_of("half") < 0.5
     assert history.cost_of(FULL) == 1.0
     assert history.spent == pytest.approx(
-        (history.trained(FULL) + history.trained("half") * history.cost_of("half")) / 4
+        (history.costs.trained(FULL) + history.costs.trained("half") * history.cost_of("half")) / 4
     )
 
 

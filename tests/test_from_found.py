@@ -172,6 +172,7 @@ def test_a_value_beyond_the_range_becomes_its_end_and_a_constraint_is_kept() -> 
 
 def test_given_points_and_earlier_sweeps() -> None:
     earlier = after(12).history
+    earlier.is_tried_first = False
     points = [{"learning_rate": 0.5, "batch_size": 64, "optimizer": "sgd"}]
     searcher = Points(points, then=FromFound(Random()))
     tuning = AskAndTell(SPACE, searcher, horizon=1, seed=7, earlier=[earlier])

@@ -210,11 +210,27 @@ def test_repetitions_that_are_copies_of_the_first_runs_are_serious(tmp_path: Pat
     trials = drawn(bowl(0.6, 0.5, 0.5), 30, steps=3)
     repeated = [replace(trial, origin=FINALIST) for trial in sorted(trials, key=lambda trial: trial.values[-1])[:3]]
     fresh = [replace(each, values=[value + noise for value in each.values]) for each in repeated]
-    findings = copies(run_of(tmp_path, [*trials, *fresh], finalists=3))
+    run = run_of(tmp_path, [*trials, *fresh], finalists=3)
+    findings = copies(run)
     assert [finding.severity for finding in findings] == ["serious"] * found
     for finding in findings:
         assert "3 repetitions of 3 configurations" in finding.evidence
         assert "TRIAL_SEED" in finding.remedy
+
+
+def test_where_repetitions_are_copies_no_advice_is_to_repeat_more_on_fresh_seeds(tmp_path: Path) -> None:
+    """The curves jump, so without the copies the lead would be within their noise."""
+    trials = [
+        replace(trial, values=[trial.values[-1] + 0.3 * (step % 2) for step in range(23, -1, -1)])
+        for trial in drawn(bowl(0.6, 0.5, 0.5), 30)
+    ]
+    repeated = [replace(trial, origin=FINALIST) for trial in sorted(trials, key=lambda trial: trial.values[-1])[:3]]
+    alone, copied = (
+        run_of(tmp_path / name, more, finalists=3) for name, more in (("a", trials), ("b", [*trials, *repeated]))
+    )
+    assert [finding.about for finding in noise(alone)]
+    assert copies(copied)
+    assert noise(copied) == []
 
 
 def test_one_equal_number_is_no_copy(tmp_path: Path) -> None:
@@ -485,7 +501,10 @@ def test_starts_that_cost_more_than_the_training_come_before_more_trials(
             == f"Starts took {100 * 20 * seconds / (20 * seconds + 18.8):.0f} % of the device time, more than the training."
         )
         assert few_trials(run)[0].remedy.startswith("First reduce the cost of starts")
-        assert "s each. The extra time of first reports counts as start. The training took" in finding.evidence
+        assert (
+            "s each. The extra time of first reports counts as start. Without starts, the training took"
+            in finding.evidence
+        )
         assert finding.remedy.endswith("part of the training, such as pretraining, ignore this advice.")
         assert "19 trials of 20 were stopped early, half of them by step 2 of 150." in finding.evidence
 

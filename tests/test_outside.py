@@ -20,7 +20,7 @@ import pytest
 
 from orchestrator.errors import BadInput
 from orchestrator.tune import SearchAlgorithm, TrialScheduler
-from search.contract import Searcher
+from search.contract import Scheduler, Searcher
 from search.history import History
 from search.records import Report, Status, Suggestion, fork, resume, start
 from search.schedulers.asha import Asha, AshaPromote
@@ -156,10 +156,39 @@ def test_tunes_own_scheduler_works_with_our_searcher(local_ray: None, tmp_path: 
 
 
 @pytest.mark.ray
-def test_resuming_without_checkpoints_is_refused_with_a_remedy(local_ray: None, tmp_path: Path) -> None:
-    search = algorithm()
-    with pytest.raises(Exception, match=r"tune.report\(..., checkpoint=...\)"):
-        fit(search, TrialScheduler(AshaPromote(reduction_factor=2), search), tmp_path, num_samples=4, checkpoints=False)
+@pytest.mark.parametrize(
+    ("searcher", "scheduler", "who", "instead"),
+    [
+        (
+            Random(),
+            AshaPromote(reduction_factor=2),
+            r"AshaPromote\(.*\)",
+            r"a scheduler that only stops, such as Asha\(\)",
+        ),
+        (
+            OneStepAtATime(),
+            Asha(),
+            r"OneStepAtATime\(\)",
+            r"a searcher that trains each trial in one go, such as Tpe\(\)",
+        ),
+    ],
+    ids=["scheduler", "searcher"],
+)
+def test_resuming_without_checkpoints_is_refused_with_a_remedy_at_the_first_rest(
+    local_ray: None, tmp_path: Path, searcher: Searcher, scheduler: Scheduler, who: str, instead: str
+) -> None:
+    search = algorithm(searcher)
+    words = rf"{who} resumes trials, and trial \w+ has no checkpoint to go on from: .* or use {instead}"
+    with pytest.raises(Exception, match=words):
+        fit(
+            search,
+            TrialScheduler(scheduler, search),
+            tmp_path,
+            num_samples=8,
+            checkpoints=False,
+            max_concurrent_trials=1,
+        )
+    assert len([trial for trial in search.tuning.history if trial.steps]) == 1
 
 
 @pytest.mark.slow

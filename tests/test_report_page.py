@@ -219,7 +219,7 @@ def test_the_time_of_training_is_the_same_on_the_page_and_in_show(tmp_path: Path
     print_summary(ledger, Console(file=out, width=200))
     ledger.close()
     assert told.startswith("2.0 full trainings: 96 s of training (80 s of it before first reports); the sweep took ")
-    assert "2.0 full trainings, 96 s of training\n" in out.getvalue()
+    assert "2.0 full trainings, 96 s of training (80 s of it before first reports)\n" in out.getvalue()
 
 
 def test_the_last_part_is_a_folded_table_of_all_trials_the_best_first(tmp_path: Path) -> None:

@@ -89,6 +89,40 @@ def test_runs_are_listed_with_the_newest_first(runs: Path) -> None:
     assert command("list", "--runs", str(runs), "--tag", "bad")[1].strip() == f"no runs in {runs} with the tag bad"
 
 
+def test_a_list_counts_diverged_trials_apart_as_show_does(runs: Path) -> None:
+    eventful.whole(runs / "eventful")
+    lines = command("list", "--runs", str(runs), width=200)[1].splitlines()
+    names = lines[0].split()
+    assert names[2:5] == ["trials", "failed", "diverged"]
+    row = next(line.split() for line in lines if line.startswith("eventful"))
+    counts = json.loads(command("show", "eventful", "--runs", str(runs), "--json")[1])["trials"]
+    assert [int(row[names.index(name)]) for name in ("failed", "diverged")] == [counts["failed"], counts["diverged"]]
+
+
+def test_a_folder_that_is_not_there_is_no_empty_list(tmp_path: Path) -> None:
+    for more in ((), ("--json",)):
+        code, text = command("list", "--runs", str(tmp_path / "rnus"), *more)
+        assert (code, "rnus: there is no such folder" in text) == (2, True)
+
+
+def test_the_status_as_json_is_an_entry_of_the_list(runs: Path) -> None:
+    eventful.whole(runs / "eventful")
+    command("list", "--runs", str(runs))  # SQLite's own files beside each ledger are there from now on
+    listed = json.loads(command("list", "--runs", str(runs), "--json")[1])
+    for each in listed:
+        code, text = command("status", each["name"], "--runs", str(runs), "--json")
+        assert (code, json.loads(text)) == (0, each)
+    assert {failure["status"] for each in listed for failure in each["failures"]} == {"failed", "diverged"}
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"), [("retry", "with --retry-failed"), ("resume", "run the command that started the sweep again")]
+)
+def test_a_word_that_is_no_command_gets_a_hint(word: str, hint: str) -> None:
+    code, text = command(word, "mine", width=300)
+    assert (code, f"No such command '{word}'" in text, hint in " ".join(text.split())) == (2, True, True)
+
+
 @pytest.mark.parametrize("width", [200, 80, 40, 20])
 def test_a_list_fits_the_screen(runs: Path, width: int) -> None:
     lines = command("list", "--runs", str(runs), width=width)[1].splitlines()
@@ -234,6 +268,12 @@ def test_rm_asks_and_removes_all_that_it_names(runs: Path) -> None:
     assert sorted(path.name for path in runs.iterdir()) == ["new", "old"]
     assert command("rm", "old", str(runs / "new"), "--runs", str(runs), answer="y\n")[0] == 0
     assert list(runs.iterdir()) == []
+
+
+def test_rm_without_a_terminal_names_the_flag_that_does_not_ask(runs: Path) -> None:
+    code, text = command("rm", "old", "--runs", str(runs))
+    assert (code, "add --yes to do it without a question" in text) == (2, True)
+    assert (runs / "old").is_dir()
 
 
 def test_a_running_run_is_neither_removed_nor_renamed(runs: Path) -> None:

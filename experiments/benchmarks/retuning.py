@@ -62,6 +62,8 @@ def run(problem: Problem, method: Method, seed: int, earlier: History | None) ->
     """The regrets of one sweep, and its history."""
     seconds = EVALS * problem.full_cost / WORKERS
     points = [trial.config for trial in best_apart(earlier, problem.space)] if earlier and method.tries else []
+    if earlier is not None:
+        earlier.is_avoided = earlier.is_tried_first = False  # the methods differ in that: see `points`
     tuning = AskAndTell(
         problem.space, method.searcher, method.scheduler, horizon=problem.horizon, seed=seed, points=points,
         earlier=[earlier] if earlier and method.learns else [],

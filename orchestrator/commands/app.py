@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from orchestrator.console.explain import explain
 
@@ -19,7 +20,29 @@ if TYPE_CHECKING:
 
 HELP = "Inspect, compare, export, keep and replay runs."
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=HELP)
+AGAIN = "run the command that started the sweep again"
+HINTS = {  # words that are no commands, and what to do instead
+    "retry": f"to try failed trials again, {AGAIN}, with --retry-failed",
+    "resume": f"to continue a run, {AGAIN}",
+    "continue": f"to continue a run, {AGAIN}",
+    "run": "a sweep is started by its own script: python tune.py",
+    "start": "a sweep is started by its own script: python tune.py",
+    "stop": "press Ctrl-C in the sweep's terminal, or send SIGTERM to its process; it saves everything",
+    "delete": "use rm",
+    "remove": "use rm",
+}
+
+
+class _Commands(TyperGroup):
+    """The commands, with a hint for some words that are none."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] in HINTS and self.get_command(ctx, args[0]) is None:
+            ctx.fail(f"No such command '{args[0]}': {HINTS[args[0]]}.")
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(cls=_Commands, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=HELP)
 Run = Annotated[str, typer.Argument(help="Name of a run under --runs, or the path of its folder.")]
 Runs = Annotated[Path, typer.Option(help="Folder of all runs.", callback=lambda path: path.expanduser())]
 

@@ -15,17 +15,26 @@ from orchestrator.errors import BadInput
 
 @app.command()
 @told
-def status(run: Run, runs: Runs = Path("runs")) -> None:
+def status(
+    run: Run,
+    runs: Runs = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, as list --json has it.")] = False,
+) -> None:
     """Show the state of a run in one line, why trials failed, and the last events."""
     from orchestrator.money.amounts import trainings
     from orchestrator.reading.ahead import ahead_words
     from orchestrator.reading.out_of_time import out_of_time_words
     from orchestrator.reading.printed_summary import failure_lines
+    from orchestrator.reading.runs import look
     from orchestrator.reading.scores import which
     from orchestrator.reading.spent import of_budget
     from orchestrator.reading.summary import glance
     from orchestrator.reading.trial_counts import count_words, latest_events
+    from orchestrator.record.storage import find_run
 
+    if as_json:
+        typer.echo(json.dumps(look(find_run(run, runs)).as_json(), indent=2))
+        return
     with opened(run, runs, check=False) as ledger:
         facts = glance(ledger)
         counts = count_words(facts["trials"], facts["state"]) or "no trials"

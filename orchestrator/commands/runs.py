@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,16 +18,21 @@ if TYPE_CHECKING:
     from orchestrator.reading.runs import Glance
 
 
+DEFAULT = Path("runs")  # a folder that a project without a sweep does not have yet
+
+
 @app.command("list")
 @told
 def list_runs(
-    runs: Runs = Path("runs"),
+    runs: Runs = DEFAULT,
     tag: Annotated[str, typer.Option(help="List only runs with this tag.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
     """List all runs, the newest record first."""
     from orchestrator.reading.runs import glances
 
+    if runs != DEFAULT and not runs.is_dir():
+        raise BadInput(f"--runs {runs}: there is no such folder; name the one that holds the runs.")
     found = glances(runs, tag)
     if as_json:
         typer.echo(json.dumps([each.as_json() for each in found], indent=2))
@@ -95,10 +101,24 @@ def rm(
     if not yes:
         for folder in folders:
             typer.echo(_about(look(folder)))
-        typer.confirm(f"Remove {'it' if len(folders) == 1 else f'these {len(folders)} runs'} for good?", abort=True)
+        _confirm(f"Remove {'it' if len(folders) == 1 else f'these {len(folders)} runs'} for good?")
     for folder in folders:
         remove(folder)
         typer.echo(f"removed {folder}")
+
+
+def _confirm(question: str) -> None:
+    """Ask; end the command unless the answer is yes."""
+    try:
+        agreed = typer.confirm(question)
+    except typer.Abort:  # Ctrl-C, or the end of the input
+        if sys.stdin.isatty():
+            raise
+        raise BadInput(
+            f"{question} There is no terminal to answer, so nothing was done; add --yes to do it without a question."
+        ) from None
+    if not agreed:
+        raise typer.Abort
 
 
 def _about(run: Glance) -> str:
@@ -107,11 +127,25 @@ def _about(run: Glance) -> str:
 
 
 FRESH = "fresh seeds"  # whose mean the best value is; the column is there if a run has trained its best again
-COLUMNS = ("run", "state", "last", "best", FRESH, "trials", "tags", "failed", "size", "cost", "metric")  # by importance
+DIVERGED = "diverged"  # there if any trial has
+COLUMNS = (
+    "run",
+    "state",
+    "last",
+    "best",
+    FRESH,
+    "trials",
+    "tags",
+    "failed",
+    DIVERGED,
+    "size",
+    "cost",
+    "metric",
+)  # by importance
 ORDER = (  # from left to right
-    "run", "state", "trials", "failed", "metric", "best", FRESH, "cost", "last", "size", "tags",
+    "run", "state", "trials", "failed", DIVERGED, "metric", "best", FRESH, "cost", "last", "size", "tags",
 )  # fmt: skip
-NUMERIC = ("trials", "failed", "best", FRESH, "cost", "last", "size")
+NUMERIC = ("trials", "failed", DIVERGED, "best", FRESH, "cost", "last", "size")
 GAP = 2  # between two columns
 
 
@@ -123,7 +157,7 @@ def _print(found: list[Glance]) -> None:
     console = Console()
     rows = [_row(run) for run in found]
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in COLUMNS}
-    names = [name for name in COLUMNS if name != FRESH or any(row[name] for row in rows)]
+    names = [name for name in COLUMNS if name not in (FRESH, DIVERGED) or any(row[name] for row in rows)]
     count = max(n for n in range(1, len(names) + 1) if n == 1 or _fits(widths, names[:n], console.width))
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
     shown = [name for name in ORDER if name in names[:count]]
@@ -151,7 +185,8 @@ def _row(run: Glance) -> dict[str, str]:
     best = run.facts["best"]
     return row | {
         "trials": str(sum(run.facts["trials"].values())),
-        "failed": str(sum(failure["times"] for failure in run.facts["failures"]) or ""),
+        "failed": str(run.facts["trials"].get("failed", "")),
+        DIVERGED: str(run.facts["trials"].get("diverged", "")),
         "metric": run.facts["metric"],
         "best": "–" if best is None or best["value"] is None else f"{best['value']:.4g}",
         FRESH: str(len(best["confirmed"])) if best is not None and rests_on(best) else "",

@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.money.amounts import dollars
 from orchestrator.money.bill import OUTCOMES, Bill, bill
+from orchestrator.money.first_steps import excess_of_first_steps
 from orchestrator.money.prices import CPU, HOUR
 from orchestrator.reading.forecasts import prices_in_force
 from orchestrator.record.encoding import USED, began_of, used_of
@@ -15,6 +16,9 @@ from orchestrator.record.ledger import Ledger
 from search.history import History
 from search.records import Began, Used
 
+REPORTS = "SELECT seq, trial, cost_seconds FROM report"
+BEGINS = "SELECT seq, trial FROM suggestion UNION ALL SELECT seq, trial FROM lost"
+WORTH_SAYING = 0.05  # of the training: shorter starts are not told
 NO_TASK = "no task"  # of what was used before any training, such as the preparation of the data
 
 
@@ -24,13 +28,15 @@ def bill_of(ledger: Ledger, history: History) -> Bill:
     untested = {trial for (trial,) in ledger.query("SELECT DISTINCT trial FROM test WHERE metrics = '{}'")}
     used = [(seq, _named(used_of(row), untested)) for seq, _, row in ledger.deciding((USED,))]
     others: list[tuple[int, Began | Used]] = [*((row["seq"], began_of(row)) for row in sweeps), *used]
-    reports = ledger.query("SELECT seq, trial, cost_seconds FROM report")
-    prices = prices_in_force(ledger)
-    begins = ledger.query("SELECT seq, trial FROM suggestion UNION ALL SELECT seq, trial FROM lost")
-    return bill(
-        ((seq, trial, seconds) for seq, trial, seconds in reports), others, history.trials, prices,
-        ((seq, trial) for seq, trial in begins),
-    )  # fmt: skip
+    reports = [(seq, trial, seconds) for seq, trial, seconds in ledger.query(REPORTS)]
+    begins = [(seq, trial) for seq, trial in ledger.query(BEGINS)]
+    return bill(reports, others, history.trials, prices_in_force(ledger), begins)
+
+
+def _in_first_reports(ledger: Ledger, history: History) -> float:
+    """The seconds of all reports by which first steps took longer than later ones: starts, not training."""
+    begins = [(seq, trial) for seq, trial in ledger.query(f"{BEGINS} UNION ALL SELECT seq, NULL FROM sweep")]
+    return sum(excess_of_first_steps(ledger.query(REPORTS), begins, history.trials).values())
 
 
 def _named(used: Used, untested: Collection[int | None]) -> Used:
@@ -46,6 +52,7 @@ def cost(ledger: Ledger, history: History) -> dict[str, Any]:
     found, about = bill_of(ledger, history), ledger.sweep()["description"]
     return {
         "seconds": round(sum(trial.cost_seconds for trial in history), 3),
+        "start_seconds": round(_in_first_reports(ledger, history), 3),
         "full_equivalents": round(history.spent, 3),
         "budget": about.get("budget"),
         "device_seconds": round(found.device_seconds, 3),

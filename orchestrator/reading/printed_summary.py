@@ -13,7 +13,7 @@ from orchestrator.money.amounts import trainings
 from orchestrator.reading.ahead import ahead_words
 from orchestrator.reading.alike import alike_words
 from orchestrator.reading.beginning import listed
-from orchestrator.reading.costs import cost_words
+from orchestrator.reading.costs import WORTH_SAYING, cost_words
 from orchestrator.reading.export import yaml_text
 from orchestrator.reading.forecasts import foreseen_words
 from orchestrator.reading.scores import rests_on
@@ -73,10 +73,10 @@ def print_summary(
     cost = facts["cost"]
     budget, limit = of_budget(cost["budget"])
     console.print(f"Trials       {counts or 'none'}", highlight=False)
-    console.print(
-        f"Cost         {trainings(cost['full_equivalents'])}{budget} full trainings, {cost['seconds']:.0f} s of training{limit}",
-        highlight=False,
-    )
+    slow = cost["start_seconds"] > WORTH_SAYING * cost["seconds"]
+    beside = f" ({cost['start_seconds']:.0f} s of it before first reports)" if slow else ""
+    spent = f"{trainings(cost['full_equivalents'])}{budget} full trainings, {cost['seconds']:.0f} s of training{beside}{limit}"
+    console.print(f"Cost         {spent}", highlight=False, soft_wrap=True)
     console.print(f"Money        {cost_words(cost)}", highlight=False, markup=False, soft_wrap=True)
     if left := foreseen_words(ledger):
         console.print(f"Forecast     {left}", highlight=False, soft_wrap=True)

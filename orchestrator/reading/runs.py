@@ -49,6 +49,7 @@ class Glance:
             "metric": self.facts.get("metric"),
             "best": None if best is None or best["value"] is None else best,
             "full_equivalents": round(self.facts["spent"], 3) if self.facts else None,
+            "failures": self.facts.get("failures", []),
             "problem": self.problem,
         }
 

@@ -84,7 +84,7 @@ def tasks(history: History) -> list[dict[str, Any]]:
             took = sum(_between(trial.began, trial.step, passed, steps) for trial in history if trial.task == FULL)
             passed = steps
         else:
-            took = history.trained(task.name)
+            took = history.costs.trained(task.name)
         found.append(
             {
                 "task": task.name,

@@ -42,6 +42,7 @@ from ray.tune.result import (
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher as TuneSearcher
 from ray.tune.search.variant_generator import parse_spec_vars
+from ray.tune.trainable.function_trainable import FunctionTrainable
 
 from orchestrator.errors import BadInput
 from search import settings
@@ -49,7 +50,7 @@ from search.ask_and_tell import AskAndTell
 from search.contract import Scheduler, Searcher
 from search.history import Trial
 from search.records import Config, Goal, Status
-from search.rules.conduct import takes_on_stopped
+from search.rules.conduct import Rules, takes_on_stopped
 from search.space import Space
 from search.task import Task
 from search.wording import instance, shown
@@ -200,7 +201,7 @@ class SearchAlgorithm(TuneSearcher):  # type: ignore[misc]
         if trial.status is Status.RUNNING and step > trial.step and goal.metric in result:
             loss = goal.loss(float(result[goal.metric]))
             metrics = {name: float(other) for name, other in result.items() if _is_measured(name, other)}
-            self.tuning.tell(trial, step, loss, cost_seconds=float(result.get(COST, 0.0)), metrics=metrics)
+            self.tuning.tell(trial, step, loss=loss, cost_seconds=float(result.get(COST, 0.0)), metrics=metrics)
         return trial.status is Status.RUNNING
 
     def knows(self, trial_id: str) -> bool:
@@ -219,6 +220,11 @@ class SearchAlgorithm(TuneSearcher):  # type: ignore[misc]
         """Whether a trial at rest may be taken on, by the scheduler or by the searcher."""
         tuning = self.tuning
         return self.pauses and takes_on_stopped(tuning.searcher, tuning.scheduler, tuning.rules)
+
+    @property
+    def resumes(self) -> bool:
+        """Whether scheduler or searcher take on trials at rest all along, not only finalists at the end."""
+        return takes_on_stopped(self.tuning.searcher, self.tuning.scheduler, Rules())
 
 
 class TrialScheduler(FIFOScheduler):  # type: ignore[misc]
@@ -260,6 +266,8 @@ class TrialScheduler(FIFOScheduler):  # type: ignore[misc]
         if self.search.tell(trial.trial_id, result):
             return str(self.CONTINUE)
         rests = self.search.trial(trial.trial_id).status is Status.STOPPED and self.search.may_resume
+        if rests and self.search.resumes and _has_reported_none(trial, result):
+            raise BadInput(_without_checkpoint(self.search.tuning, trial.trial_id))
         return str(self.PAUSE if rests and not result.get("done") else self.STOP)
 
     def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
@@ -298,10 +306,7 @@ class TrialScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def _resumable(self, trial: TuneTrial) -> TuneTrial:
         if trial.checkpoint is None:
-            raise BadInput(
-                f"{shown(self.search.tuning.scheduler)} resumes trials, and trial {trial.trial_id} has no checkpoint to go on "
-                "from: report one with tune.report(..., checkpoint=...), or use a scheduler that only stops, as Asha()."
-            )
+            raise BadInput(_without_checkpoint(self.search.tuning, trial.trial_id))
         return trial
 
 
@@ -326,6 +331,30 @@ def _check(searcher: object, space: object, mode: object, horizon: object, tasks
         raise BadInput(
             f"SearchAlgorithm(tasks={changed!r}): Tune cannot train a changed workload; use Task.epochs, or run a Sweep."
         )
+
+
+def _has_reported_none(trial: TuneTrial, result: Mapping[str, Any]) -> bool:
+    """Whether it is a function without a checkpoint so far; of a class Tune saves one when it pauses the trial."""
+    is_function = issubclass(trial.get_trainable_cls() or object, FunctionTrainable)
+    return is_function and trial.checkpoint is None and not trial.is_saving and not result.get(SHOULD_CHECKPOINT)
+
+
+def _without_checkpoint(tuning: AskAndTell, trial: str) -> str:
+    """The objection to a training without checkpoints: who resumes it, and what to use instead."""
+    searcher, scheduler = tuning.searcher, tuning.scheduler
+    who = {
+        shown(searcher): (searcher.continues, "a searcher that trains each trial in one go, such as Tpe()"),
+        shown(scheduler): (
+            type(scheduler).promote is not Scheduler.promote,
+            "a scheduler that only stops, such as Asha()",
+        ),
+        f"finalists={tuning.rules.finalists}": (tuning.rules.finalists > 0, "finalists=0"),
+    }
+    causes = {name: remedy for name, (resumes, remedy) in who.items() if resumes}
+    return (
+        f"{' and '.join(causes)} {'resume' if len(causes) > 1 else 'resumes'} trials, and trial {trial} has no checkpoint to go "
+        f"on from: report one with tune.report(..., checkpoint=...), or use {' and '.join(causes.values())}."
+    )
 
 
 def _check_reported(metric: str, result: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ configuration, parents first, and says in one sentence what is wrong with it.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -117,8 +118,9 @@ def _objection(
 ) -> str | None:
     """What is wrong with one parameter of `config`, given its settled parents."""
     if not is_active(condition, found):
-        inactive = f'"{name}" = {config.get(name)!r} is not active here, only{in_words(condition)}; '
-        return inactive + "leave it out." if name in config else None
+        if is_missing(config.get(name)):
+            return None
+        return f'"{name}" = {config[name]!r} is not active here, only{in_words(condition)}; leave it out.'
     if name not in config:
         missing = f'"{name}" is missing; it must be {parameter.allowed()}.'
         return None if isinstance(parameter, Fixed) else missing
@@ -127,6 +129,11 @@ def _objection(
         hint = _near(value, parameter)
         return f'"{name}" = {value!r} is not allowed: it must be {parameter.allowed()}{hint}.'
     return None
+
+
+def is_missing(value: object) -> bool:
+    """Whether it is None or NaN: what a table has in the cell of an inactive parameter."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def in_words(condition: Condition) -> str:

@@ -130,7 +130,8 @@ class FromFound(Around):
 
     def _found(self, history: History) -> list[Found]:
         """The configurations whose training found a value, the value, and its noise: the worse the result, the more."""
-        found, metric = [], FOUND + self.reported
+        found: list[Found] = []
+        metric = FOUND + self.reported
         for each in (*history.earlier, history):
             trials = [trial for trial in each.trials if 0 < trial.metrics.get(metric, 0.0) < math.inf]
             ranked = sorted(trials, key=lambda trial: (math.inf if trial.broke else trial.loss, trial.number))

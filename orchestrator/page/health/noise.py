@@ -34,7 +34,12 @@ class Noise:
 
 
 def noise(run: Recorded) -> list[Finding]:
-    """Findings on the lead over the runner-up and on the gain over the baseline; none if the noise is unknown."""
+    """Findings on the lead over the runner-up and on the gain over the baseline.
+
+    None if the noise is unknown, or if repetitions were copies: then another seed gives the same winner.
+    """
+    if run.accounts["depends_on_seed"] is False:
+        return []
     if run.best is None or len(_finite(run.full)) < LEAST or (known := noise_of(run)) is None or not known.deviation:
         return []
     found = [_gain(run, known), _lead(run, known)]

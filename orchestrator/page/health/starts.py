@@ -41,7 +41,7 @@ def starts(run: Recorded) -> list[Finding]:
             "starts",
             f"Starts took {percent(share)} of the device time, more than the training.",
             f"{plural(count, 'start')} took {duration(spent)} of device time, {brief(spent / count)} s each. "
-            f"{'The extra time of first reports counts as start. ' if slow else ''}The training took {duration(trained)}.{stopped}",
+            f"{'The extra time of first reports counts as start. ' if slow else ''}Without starts, the training took {duration(trained)}.{stopped}",
             f"{_remedy(run, enough if early else None)}{STAGE if slow else ''}",
             "advice",
         )

@@ -22,7 +22,7 @@ from orchestrator.page.recorded import Recorded
 from orchestrator.page.sections.health import checks
 from orchestrator.page.words import brief, duration, listed, number, place, setting, settings
 from orchestrator.reading.ahead import ahead_words
-from orchestrator.reading.costs import cost_words
+from orchestrator.reading.costs import WORTH_SAYING, cost_words
 from orchestrator.reading.out_of_time import out_of_time_words
 from orchestrator.reading.scores import outside, rests_on, scores, unfair, untrained
 from orchestrator.reading.spending import COPIES
@@ -44,7 +44,6 @@ DOUBTS = ("alike", "edited", "resumed", "shared")  # checks whose serious findin
 BY_SEEDS = ("noise", "copies")  # checks of the repetitions, which have their place among the usual steps
 FAILING, LEAST_FAILING = 0.2, 2  # of the trials that have ended, and at least: their cause comes before more search
 LEAST_APART = 1.0  # seconds between two drivers: what a start takes anyway
-WORTH_SAYING = 0.05  # of the training: shorter starts are not told
 SURE = 0.975  # quantile of Student's t: a lead beyond it is no luck of one comparison in twenty
 SURE_BY_NORMAL = 2.0  # the same with many repetitions
 
