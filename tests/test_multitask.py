@@ -419,10 +419,10 @@ def regrets(asks: int, *, space: Space = SPACE, **more: Any) -> list[float]:
 def test_a_helpful_earlier_sweep_helps_at_once_and_a_misleading_one_does_no_lasting_harm() -> None:
     helpful = earlier(lambda config, step: 5 * bowl(config, step) + 1)
     negated = earlier(lambda config, step: -bowl(config, step))
-    alone = regrets(10)
+    alone = regrets(12)
     assert regrets(4, earlier=[helpful])[4] < 0.5 * alone[4]
-    assert alone[10] < 0.01
-    assert regrets(10, earlier=[negated])[10] < 0.01
+    assert alone[12] < 0.01
+    assert regrets(12, earlier=[negated])[12] < 0.01
 
 
 @pytest.mark.slow
