@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.commands.app import Runs, app, opened, told
+from orchestrator.commands.app import Runs, app, on_disk, opened, told
 from orchestrator.errors import BadInput
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def compare_runs(
     ],
     runs: Runs = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-    html: Annotated[Path | None, typer.Option(help="Write a page to this file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page to this file.", callback=on_disk)] = None,
 ) -> None:
     """Several runs, or groups of seeds, on one cost axis: which is better, at what cost, and what differs."""
     from orchestrator.page.compared.groups import compare
