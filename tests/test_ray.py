@@ -237,6 +237,16 @@ def test_an_address_where_nobody_answers_is_refused(tmp_path: Path) -> None:
     assert "no Ray cluster answers" in done.stderr
 
 
+def test_a_machine_that_is_no_node_of_the_cluster_is_told_where_to_run_the_script(tmp_path: Path) -> None:
+    """The port was open, Ray was silent for a minute, and the error said that no cluster answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        done = steady(tmp_path, "--address", address, RAY_AUTH_MODE="disabled")
+    assert done.returncode == 2, done.stderr
+    assert "run the script on a node of the cluster (`ray exec`), with --address auto" in done.stderr
+    assert "no Ray cluster answers" not in done.stderr
+
+
 def test_a_cluster_that_asks_for_a_token_is_refused_with_the_remedy(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"

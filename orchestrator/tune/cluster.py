@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ from orchestrator.tune import settings  # isort: skip  # before Ray
 import ray
 from ray import _raylet
 from ray._private import ray_constants
+from ray._private.authentication.authentication_token_setup import ensure_token_if_auth_enabled
+from ray._private.services import find_node_ids
 from ray.exceptions import AuthenticationError
 
 from orchestrator.driving.shown import DOING
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
 
 
 LOG = "ray.log"  # in the run's folder: what Ray's loggers say in this process
+ON_NODE = "run the script on a node of the cluster (`ray exec`), with --address auto."
+NODE_SECONDS = 5.0  # for a node that is starting on this machine
+TOKEN_REFUSED = "InvalidAuthToken"  # in Ray's errors
 STOP_SECONDS = 0.1  # how long a signal may wait to be heard while Ray starts
 
 
@@ -113,17 +119,25 @@ def _join(address: str) -> None:
     try:
         in_thread(lambda: _init(address))
     except ConnectionError as error:
+        if TOKEN_REFUSED in str(error):
+            raise _wrong_token(address) from error
+        if address != "auto":  # its port has answered
+            raise BadInput(f"--address {address}: Ray cannot join a cluster there ({error}); {ON_NODE}") from error
         raise BadInput(f"--address {address}: no Ray cluster answers there ({error}).") from error
     except AuthenticationError as error:
-        raise BadInput(
-            f"--address {address}: the cluster asks for a token, and this machine has none or another one. Copy the head's "
-            "~/.ray/auth_token here, or name its copy: RAY_AUTH_TOKEN_PATH=FILE."
-        ) from error
+        raise _wrong_token(address) from error
     except OSError as error:
         raise StorageError(f"--address {address}: Ray cannot write on this machine: {error}.") from error
     except Exception as error:
         text = str(error).strip() or type(error).__name__
         raise BadInput(f"--address {address}: Ray cannot join this cluster: {text.splitlines()[0]}") from error
+
+
+def _wrong_token(address: str) -> BadInput:
+    return BadInput(
+        f"--address {address}: the cluster asks for a token, and this machine has none or another one. Copy the head's "
+        "~/.ray/auth_token here, or name its copy: RAY_AUTH_TOKEN_PATH=FILE."
+    )
 
 
 def _init(address: str, **more: Any) -> None:
@@ -203,9 +217,7 @@ def _logged_to(path: Path) -> Iterator[None]:
 def _check_address(address: str) -> None:
     """Check the address first: Ray waits for minutes at a wrong one."""
     if address.startswith("ray://"):
-        raise BadInput(
-            f"--address {address}: run the script on a node of the cluster (`ray exec`), with --address auto."
-        )
+        raise BadInput(f"--address {address}: {ON_NODE}")
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdigit():
         if address != "auto":
@@ -215,3 +227,12 @@ def _check_address(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
         raise BadInput(f"--address {address}: no Ray cluster answers there ({error.strerror or error}).") from error
+    try:
+        ensure_token_if_auth_enabled(None, create_token_if_missing=False)
+    except AuthenticationError as error:
+        raise _wrong_token(address) from error
+    end = time.monotonic() + NODE_SECONDS
+    while not find_node_ids():  # Ray would look for half a minute, and then say that no cluster answers
+        if time.monotonic() > end:
+            raise BadInput(f"--address {address}: this machine is no node of a Ray cluster; {ON_NODE}")
+        time.sleep(STOP_SECONDS)
