@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,9 +15,10 @@ import psutil
 import pytest
 
 from orchestrator import Script, Space, Sweep, loguniform
+from orchestrator.driving.places import Places
 from orchestrator.errors import BadInput, StorageError
 from orchestrator.tune.held import PATIENCE, Held
-from orchestrator.tune.home import CODE, DISK
+from orchestrator.tune.home import CODE, DISK, Home
 from orchestrator.tune.same_code import Code, other_versions
 from orchestrator.tune.suspects import ENOUGH, LATER, SOONER, Suspects
 from orchestrator.worker.disk import disk_trouble, names_disk
@@ -105,6 +107,21 @@ def test_what_a_function_imports_counts_as_it_was_and_as_it_is(tmp_path: Path, m
 def test_a_function_that_is_sent_itself_needs_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = of_function(tmp_path, monkeypatch, "__main__")
     assert set(Code(sweep).versions()) == {str(tmp_path / "helper.py")}
+
+
+def test_a_node_without_the_projects_folder_is_told_which_folder_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The notice named the folder in which the worker happened to be."""
+    monkeypatch.chdir(tmp_path)
+    script = Script("python train.py", metric="loss", mode="min", horizon=3)
+    for place, words in (
+        ("project", f"there is no folder {tmp_path / 'project'}"),
+        ("", "there is no file 'train.py'"),
+    ):
+        home = Home(Places(tmp_path / "runs"), str(tmp_path / place), token="a cluster's")
+        with pytest.raises(ValueError, match=re.escape(words)):
+            home.check(script)
 
 
 def test_a_disk_with_room_is_no_trouble_and_an_error_for_want_of_room_is(tmp_path: Path) -> None:
