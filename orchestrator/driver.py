@@ -178,11 +178,11 @@ class Driver:
         self._let_go(trial, done=True)
         self._stop_if_all_fail()
 
-    def lose(self, number: int, why: str) -> None:
+    def lose(self, number: int, why: str, *, counts: bool = True) -> None:
         """A trial's worker is gone (killed, its node lost, silent for too long): resume from the last checkpoint.
 
         A trial that repeatedly loses its worker at the same step is given up after `retries`; a loss after a signal that
-        stops the sweep does not count.
+        stops the sweep does not count, and none if its node could not train it: `why` tells what it has lost there.
         """
         self.running.discard(number)
         trial = self.history.trials[number]
@@ -193,8 +193,13 @@ class Driver:
             if self.stop_reason == SIGNALLED:  # which Slurm may have sent to the training, too
                 text = f"trial {number} ended at the signal, at step {trial.step} ({why}); it is to be resumed"
                 self._recorder.tell("notice", text, number)
-            else:
+            elif counts:
                 self._recorder.lose(trial, why)
+            elif why:
+                check_disk(self.places.folder)
+                self.ledger.add_event(
+                    "notice", f"trial {number} goes to another node at step {trial.step}: {why}", number
+                )
         if trial.status is Status.RUNNING:
             self.waiting.insert(0, number)
         self._stop_if_all_fail()

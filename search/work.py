@@ -129,7 +129,16 @@ class Placed:
     step: int = 0
 
 
-Progress = Reported | Saved | Decision | Notice | Ended | Paused | Placed
+@dataclass(frozen=True)
+class Hosted:
+    """The training runs on the machine of this name; told first, in a cluster."""
+
+    kind: ClassVar[Literal["node"]] = "node"
+    text: str
+    step: int = 0
+
+
+Progress = Reported | Saved | Decision | Notice | Ended | Paused | Placed | Hosted
 """A worker's message."""
 
 

@@ -10,12 +10,14 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from orchestrator.record.ledger import Ledger
+from tests.apart import nodes_apart
 from tests.support import ROOT
 
 MEMORY, ENOUGH = Path("/dev/shm"), 4 << 30
@@ -83,6 +85,13 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 def reports_find_this_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scripts of trials import the packages from here, wherever they run."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+@pytest.fixture
+def apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[str, Callable[..., psutil.Process]]]:
+    """The address of a cluster whose head trains nothing, and how to add a node with its own disk in place of the runs."""
+    with nodes_apart(monkeypatch, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

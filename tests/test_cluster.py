@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,9 @@ def _network_findings(cluster: Config) -> Iterator[str]:
             yield f"{name}: no SecurityGroupIds; Ray would make a group with port 22 open to the world"
         if node.get("MetadataOptions", {}).get("HttpTokens") != "required":
             yield f"{name}: MetadataOptions.HttpTokens must be required"
-        if not node.get("IamInstanceProfile"):
+        if not node.get("SubnetIds"):
+            yield f"{name}: no SubnetIds; Ray would take subnets of the default VPC, which give public addresses"
+        if name == cluster["head_node_type"] and not node.get("IamInstanceProfile"):
             yield f"{name}: no IamInstanceProfile; Ray would give the head full rights on EC2 and S3"
     if not cluster["provider"].get("use_internal_ips"):
         yield "provider: use_internal_ips must be true"
@@ -127,6 +130,8 @@ OPENED = {
     "empty list of groups": _set([], *WORKER, "SecurityGroupIds"),
     "world-wide rule": _set({"IpPermissions": [{"CidrIp": "0.0.0.0/0"}]}, "provider", "security_group"),
     "public addresses": _set(False, "provider", "use_internal_ips"),
+    "head subnet chosen by Ray": _drop(*HEAD, "SubnetIds"),
+    "worker subnet chosen by Ray": _drop(*WORKER, "SubnetIds"),
     "role made by Ray": _drop(*HEAD, "IamInstanceProfile"),
     "old metadata service": _drop(*WORKER, "MetadataOptions"),
     "unknown key": _set(1, "max_wrokers"),
@@ -166,5 +171,24 @@ def test_nodes_install_the_pinned_versions(cluster: Config) -> None:
 def test_what_must_be_filled_in_is_marked(cluster: Config) -> None:
     for node_type in cluster["available_node_types"].values():
         node = node_type["node_config"]
-        for value in (node["ImageId"], *node["SecurityGroupIds"], node["IamInstanceProfile"]["Arn"]):
+        for value in (node["ImageId"], *node["SubnetIds"], *node["SecurityGroupIds"]):
             assert "REPLACE" in value
+    assert "REPLACE" in cluster["available_node_types"]["head"]["node_config"]["IamInstanceProfile"]["Arn"]
+    assert "REPLACE" in cluster["file_mounts"]["/home/ubuntu/project"]
+
+
+def test_a_set_up_that_stopped_half_way_is_repeated(cluster: Config, tmp_path: Path) -> None:
+    """`python3 -m venv` leaves a folder without pip if python3-venv is missing, and the next `ray up` passed over it."""
+    (command,) = [each for each in cluster["setup_commands"] if "venv --clear" in each]
+    (tmp_path / "venv").mkdir()
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("sudo", "python3"):
+        (tools / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {tmp_path}/asked\n')
+        (tools / name).chmod(0o755)
+    environment = {"HOME": str(tmp_path), "PATH": f"{tools}:/bin:/usr/bin"}
+    subprocess.run(["sh", "-c", command], env=environment, check=True)
+    assert (tmp_path / "asked").read_text().splitlines()[-2:] == [
+        "sudo apt-get -o DPkg::Lock::Timeout=300 -qy install python3-venv",
+        f"python3 -m venv --clear {tmp_path}/venv",
+    ]

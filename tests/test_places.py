@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.errors import StorageError
+from orchestrator import Result, run
+from orchestrator.errors import BadInput, StorageError
 from orchestrator.page.document import document
 from orchestrator.page.files import write
 from orchestrator.reading.dry_run import first_trials
@@ -24,7 +25,7 @@ from orchestrator.record.ledger import Ledger
 from orchestrator.record.storage import copy_with_log
 from search.records import start
 from tests.filled import copy_without_closing
-from tests.support import ROOT, simulated, small_sweep
+from tests.support import ROOT, orchestrator, simulated, small_sweep
 
 READ_ONLY = """
 cp -r "$1" "$2/run" && mount --bind "$2" "$2" && mount -o remount,ro,bind "$2" && cd / || exit 9
@@ -192,3 +193,32 @@ def test_a_read_only_folder_is_refused_before_anything_starts(tmp_path: Path) ->
     assert "StorageError" in out.stderr
     assert "Read-only" in out.stderr
     assert str(tmp_path) in out.stderr
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/runs", "gs://bucket/runs", "memory://x", "file:///srv/runs"])
+def test_the_address_of_a_store_is_no_folder(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It made a folder named "s3:", which went with the machine."""
+    monkeypatch.chdir(tmp_path)
+    sweep = small_sweep()
+    for use in (
+        lambda: run(sweep, runs=address, simulate=True),
+        lambda: run(sweep, Path(address), simulate=True),
+        lambda: run(sweep, simulate=True, runs=tmp_path / "runs", transfer=[address]),
+        lambda: Result("mine", runs=address),
+    ):
+        with pytest.raises(BadInput, match=re.escape("is no folder on a disk")) as error:
+            use()
+        assert ("write the path: /srv/runs" in str(error.value)) == address.startswith("file")
+    for words in (("list", "--runs", address), ("export", "mine", "--output", address)):
+        done = orchestrator(*words, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "is no folder on a disk" in " ".join(done.stderr.replace("│", " ").split())
+    assert not list(tmp_path.glob("*:"))
+
+
+def test_a_link_that_leads_nowhere_is_named_with_its_target(tmp_path: Path) -> None:
+    """It was "File exists"."""
+    (tmp_path / "runs").symlink_to(tmp_path / "disk")
+    with pytest.raises(StorageError) as error:
+        Ledger.write(tmp_path / "runs" / "mine")
+    assert f"{tmp_path / 'runs'} is a symbolic link to {tmp_path / 'disk'}, which is not there" in str(error.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -255,6 +256,20 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     yield cluster
     cluster.shutdown()
+
+
+@pytest.mark.slow
+def test_a_machine_that_is_no_node_of_the_cluster_is_told_where_to_run_the_script(cluster: Any, tmp_path: Path) -> None:
+    """The port was open, Ray was silent for a minute, and the error said that no cluster answers."""
+    elsewhere = ["unshare", "--map-root-user", "--pid", "--fork", "--mount-proc"]  # its processes see no others
+    if shutil.which("unshare") is None or subprocess.run([*elsewhere, "true"], capture_output=True).returncode:
+        pytest.skip("unshare cannot give a process its own process table here")
+    done = subprocess.run(
+        [*elsewhere, sys.executable, str(SCRIPT), "--runs", str(tmp_path), "--address", cluster.address],
+        cwd=ROOT, text=True, capture_output=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "this machine is no node of that Ray cluster; run the script on a node of the cluster" in done.stderr
 
 
 @pytest.mark.slow

@@ -28,6 +28,7 @@ from orchestrator.console.outlet import outlet_for
 from orchestrator.console.sparkline import BARS, sparkline
 from orchestrator.console.terminal import Terminal
 from orchestrator.driver import Driver
+from orchestrator.driving.shown import DOING
 from orchestrator.driving.waiting import Waiting
 from orchestrator.money.forecast import Forecast, Range
 from orchestrator.reading import block
@@ -533,6 +534,37 @@ def test_a_cell_shows_one_output_that_ends_with_all_events_and_then_the_result(t
     assert "enough: 4 configurations" in updates[-1]["data"]["text/plain"]
     assert "best so far" not in "".join(content["text"] for kind, content in told if kind == "stream")
     assert "<table" in next(content for kind, content in told if kind == "execute_result")["data"]["text/html"]
+
+
+def test_trials_that_wait_for_a_worker_are_not_called_running(tmp_path: Path) -> None:
+    """While Ray started, and when no node was left, with a time that was left all the same."""
+    sweep = small_sweep(first_alone=False)
+    ledger = Ledger.write(tmp_path)
+    driver, some = Driver(sweep, ledger), Range(1.0, 1.0, 1.0)
+    standing = Standing(driver)
+    while not driver.running:
+        order = driver.next()
+        assert order is not None
+        if order.assignment is None:
+            driver.finish_job(order)
+    standing.hear(DOING, "joining the Ray cluster auto")
+    assert "1 to start" in block.line(standing).plain
+    standing.hear(DOING, "")
+    driver.foresight.latest = Forecast(Range(100.0, 0.0, 200.0), some, some, 1.0, 1.0, "cpu")
+    assert "1 running" in block.line(standing).plain
+    assert standing.time_left is not None
+    driver.lose_all("its node is gone")
+    assert "1 to resume" in block.line(standing).plain
+    assert "running" not in block.line(standing).plain
+    assert standing.time_left is None
+    ledger.close()
+
+    ledger = Ledger.write(tmp_path)
+    standing = Standing(Driver(sweep, ledger))
+    assert standing.driver.next() is not None
+    standing.hear(DOING, "joining the Ray cluster auto")
+    assert "1 to resume" in block.line(standing).plain
+    ledger.close()
 
 
 def test_after_a_failure_the_trial_that_runs_alone_is_not_called_the_first(tmp_path: Path) -> None:

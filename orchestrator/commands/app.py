@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from orchestrator.console.explain import explain
+from orchestrator.errors import BadInput
 
 if TYPE_CHECKING:
     from orchestrator.record.ledger import Ledger
@@ -44,7 +45,22 @@ class _Commands(TyperGroup):
 
 app = typer.Typer(cls=_Commands, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=HELP)
 Run = Annotated[str, typer.Argument(help="Name of a run under --runs, or the path of its folder.")]
-Runs = Annotated[Path, typer.Option(help="Folder of all runs.", callback=lambda path: path.expanduser())]
+
+
+def on_disk(path: Path | None) -> Path | None:
+    """The value of an option that names a file or a folder."""
+    from orchestrator.record.storage import refuse_url
+
+    if path is None:
+        return None
+    try:
+        refuse_url(path)
+    except BadInput as error:
+        raise typer.BadParameter(str(error)) from None
+    return path.expanduser()
+
+
+Runs = Annotated[Path, typer.Option(help="Folder of all runs.", callback=on_disk)]
 
 
 def told(command: Callable[..., None]) -> Callable[..., None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.commands.app import Runs, app, opened, told
+from orchestrator.commands.app import Runs, app, on_disk, opened, told
 from orchestrator.errors import BadInput
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def compare_runs(
     ],
     runs: Runs = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    html: Annotated[Path | None, typer.Option(help="Write a page to this file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page to this file.", callback=on_disk)] = None,
 ) -> None:
     """Compare runs, or groups of seeds, at equal cost: which is better, by how much, and what differs."""
     from orchestrator.page.compared.groups import compare

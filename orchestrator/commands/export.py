@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.commands.app import Run, Runs, app, opened, told
+from orchestrator.commands.app import Run, Runs, app, on_disk, opened, told
 from orchestrator.errors import BadInput
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def export(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="File to write; default: standard output (parquet: record.parquet in the run; share: RUN-shared here)."
+            help="File to write; default: standard output (parquet: record.parquet in the run; share: RUN-shared here).",
+            callback=on_disk,
         ),
     ] = None,
 ) -> None:

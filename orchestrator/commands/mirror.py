@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.commands.app import Run, Runs, app, opened, told
+from orchestrator.commands.app import Run, Runs, app, on_disk, opened, told
 from orchestrator.console.plurals import plural
 
 LOOK_SECONDS = 2.0  # between two looks of --follow
@@ -41,7 +41,9 @@ def mirror(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep copying until the sweep ends.")] = False,
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder of the mirror; several runs may share it. Default: mirrors/TOOL in the run."),
+        typer.Option(
+            help="Folder of the mirror; several runs may share it. Default: mirrors/TOOL in the run.", callback=on_disk
+        ),
     ] = None,
     project: Annotated[str, typer.Option(help="Project or experiment in the tool; default: the run's name.")] = "",
 ) -> None:
@@ -55,7 +57,7 @@ def mirror(
         folder = ledger.folder
     if output is None:
         refuse_links(folder / "mirrors", folder / "mirrors" / to)
-    tool = target(to, output.expanduser() if output else folder / "mirrors" / to, project)
+    tool = target(to, output if output else folder / "mirrors" / to, project)
     stop = threading.Event()
     if follow:
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.commands.app import Run, Runs, app, opened, told
+from orchestrator.commands.app import Run, Runs, app, on_disk, opened, told
 
 PORT = 8050
 
@@ -21,7 +21,7 @@ def report(
         str, typer.Option(help="html, md (with PNG files beside it), png or pdf (first screen and figures).")
     ] = "html",
     output: Annotated[
-        Path | None, typer.Option(help="File to write; default: report/report.FORMAT in the run.")
+        Path | None, typer.Option(help="File to write; default: report/report.FORMAT in the run.", callback=on_disk)
     ] = None,
     open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:

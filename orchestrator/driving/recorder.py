@@ -13,9 +13,10 @@ from orchestrator.definition.bad_input import place_of
 from orchestrator.driving.retention import Retention
 from orchestrator.errors import StorageError, did_you_mean
 from orchestrator.failures import reason, shortened, signature
-from orchestrator.record.encoding import RETRY
+from orchestrator.record.encoding import NODE, RETRY
 from orchestrator.record.ledger import Ledger
 from orchestrator.sweep import Sweep
+from orchestrator.worker.disk import LEAST_FREE
 from search.contract import derived_seed
 from search.history import History, Trial
 from search.records import FALLBACK, End, Judged, Lost, Over, Report, Retry, Status, Suggestion, Tested, Used
@@ -32,9 +33,8 @@ from search.rules.conduct import (
     rest,
     without_checkpoint,
 )
-from search.work import Decision, Ended, Notice, Placed, Reported, Saved
+from search.work import Decision, Ended, Hosted, Notice, Placed, Reported, Saved
 
-LEAST_FREE = 2**22  # bytes: with less free space, a failure is blamed on the disk
 LOOKS = (1, 2, 3, 10, 30, 100)  # reports of a trial at which to look whether all configurations train alike …
 FIRST = 20  # … for so many trials
 DIFFERENT = 3  # values in a curve that are surely no coincidence: an untrained loss may be alike
@@ -114,7 +114,7 @@ class Recorder:
 
     # What came back.
 
-    def take(self, trial: Trial, answer: Reported | Saved | Decision | Notice | Ended | Placed) -> None:
+    def take(self, trial: Trial, answer: Reported | Saved | Decision | Notice | Ended | Placed | Hosted) -> None:
         """Record one answer of a trial's worker. Reports after the trial's end do not count: nobody asked for them."""
         if answer.kind == "report":
             if trial.status is Status.RUNNING:
@@ -127,6 +127,8 @@ class Recorder:
                     self.rest(trial)
         elif answer.kind == "device":
             pass  # recorded with the device time
+        elif answer.kind == "node":
+            self._ledger.add_event(NODE, answer.text, trial.number)
         elif answer.kind == "decision":
             self._decide(trial.number, answer)
         elif answer.kind == "ended":

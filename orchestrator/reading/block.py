@@ -131,10 +131,11 @@ def _value(standing: Standing, loss: float) -> str:
 
 
 def _counts(standing: Standing) -> str:
-    history = standing.driver.history
-    parts = [f"{len(standing.driver.running)} running"]
-    if standing.is_over:
-        parts = [f"{count} to resume"] if (count := history.count(Status.RUNNING)) else []
+    driver, history = standing.driver, standing.driver.history
+    running = 0 if standing.doing or standing.is_over else len(driver.running)
+    waiting = history.count(Status.RUNNING) - running
+    parts = [f"{running} running"] if running or not (waiting or standing.is_over) else []
+    parts += [f"{waiting} to {'resume' if driver.found or not standing.doing else 'start'}"] if waiting > 0 else []
     parts += [
         f"{history.count(status)} {status.value}"
         for status in Status

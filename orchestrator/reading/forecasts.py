@@ -11,7 +11,7 @@ from orchestrator.money.against_random import needed
 from orchestrator.money.amounts import dollars
 from orchestrator.money.forecast import Forecast, Range, forecast
 from orchestrator.money.prices import HOUR, Prices, prices_of
-from orchestrator.reading.state import state
+from orchestrator.reading.state import state, waiting
 from orchestrator.record.encoding import now, seconds_between
 from orchestrator.record.ledger import Ledger
 
@@ -43,6 +43,8 @@ def latest(ledger: Ledger) -> tuple[Forecast, float] | None:
     where = "WHERE kind = :kind AND epoch = :epoch ORDER BY seq DESC LIMIT 1"
     rows = ledger.rows("event", where, kind=FORESEEN, epoch=lease.epoch) if lease else []
     if not rows or state(ledger) != "running" or is_finishing(ledger):
+        return None
+    if (place := waiting(ledger)) is not None and place.is_all:
         return None
     return read(rows[0]["text"]), seconds_between(rows[0]["time"], now())
 

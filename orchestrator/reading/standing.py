@@ -75,10 +75,12 @@ class Standing:
     def time_left(self) -> Range | None:
         """Seconds until the first of the sweep's limits is reached; None if that cannot be told.
 
-        That is before the driver's first forecast, once the forecast's time has run out, and once the search is over and
-        nothing runs.
+        That is before the driver's first forecast, once the forecast's time has run out, and while nothing runs, since
+        trials wait or the search is over.
         """
-        return None if self.driver.over and not self.driver.running else self.driver.foresight.left
+        driver = self.driver
+        rests = not driver.running and (driver.over or driver.history.count(Status.RUNNING))
+        return None if rests else driver.foresight.left
 
     @property
     def origins(self) -> dict[str, int]:

@@ -10,7 +10,7 @@ from orchestrator.driving.foresight import FORESEEN
 from orchestrator.driving.shown import WAITING
 from orchestrator.driving.time_spent import SPENT, WAITED
 from orchestrator.failures import signature
-from orchestrator.record.encoding import RETRY, USED, goal_of, number, record_of
+from orchestrator.record.encoding import NODE, RETRY, USED, goal_of, number, record_of
 from orchestrator.record.ledger import Ledger
 from orchestrator.record.schema import STATE
 from orchestrator.record.warm_start import TRANSFER
@@ -28,7 +28,16 @@ _STANDS = """
     LEFT JOIN (SELECT trial, MAX(step) AS step, value, kind, SUM(cost_seconds) AS cost FROM report GROUP BY trial) r
         ON r.trial = s.trial
     WHERE s.kind <> 'resume' ORDER BY s.trial"""
-_OWN = (SPENT, WAITED, STATE, TRANSFER, USED, FORESEEN, WAITING)  # kinds of events that our readers read, not people
+_OWN = (
+    SPENT,
+    WAITED,
+    STATE,
+    TRANSFER,
+    USED,
+    NODE,
+    FORESEEN,
+    WAITING,
+)  # kinds of events that our readers read, not people
 _EVENTS = f"""
     SELECT time, kind, text FROM (
         SELECT MAX(seq) AS seq, time, kind, text FROM event

@@ -32,6 +32,7 @@ from trainables.contract import CommandLine
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
 
+NODE = "node"  # kind of the events that tell on which machine a trial trains, from there on
 USED = "used"  # kind of the events that tell device time
 RETRY = "another try"  # kind of the events by which the user asks for another try of a failed trial
 EVENTS = (USED, RETRY)  # kinds of events that are tables of their own to those who read records

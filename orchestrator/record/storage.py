@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -21,6 +22,7 @@ _OWN = (FILE, f"{FILE}-wal", f"{FILE}-shm", COPY, f"{COPY}.tmp", "ledger.head", 
         "trials", "prepared", "report", "replay", "ray", "mirrors", "remarks.jsonl")  # fmt: skip
 
 
+URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)")  # as it is, or as a Path has it, with one slash
 COPIES = 10  # a writer moves its log every few thousand records
 
 
@@ -67,9 +69,21 @@ def remedy(folder: Path) -> str:
 
 def full_path(path: Path | str) -> Path:
     """The path from the root, `~` expanded, without `..`; links stay, but for one that `..` leaves."""
+    refuse_url(path)
     full = Path(path).expanduser()
     plain, real = os.path.abspath(full), os.path.realpath(full)
     return Path(plain if os.path.realpath(plain) == real else real)
+
+
+def refuse_url(path: Path | str) -> None:
+    """Raise BadInput for the address of a store or the like, of which Python would make a folder named "s3:"."""
+    if found := URL.match(str(path)):
+        scheme, rest = found.groups()
+        remedy = (
+            f"write the path: /{rest}" if scheme == "file"
+            else "name a folder, and copy it to the store yourself, at any time, for instance with `aws s3 sync`"
+        )  # fmt: skip
+        raise BadInput(f"{scheme}://{rest} is no folder on a disk, which a run needs for its record; {remedy}.")
 
 
 def find_run(run: Path | str, runs: Path | str) -> Path:
@@ -155,6 +169,12 @@ def make_folder(folder: Path) -> None:
         os.close(handle)
         os.unlink(probe)
     except OSError as error:
+        for link in (folder, *folder.parents):
+            if link.is_symlink() and not link.exists():
+                raise StorageError(
+                    f"{link} is a symbolic link to {os.readlink(link)}, which is not there. Make that folder, or mount its "
+                    "disk; or choose another --runs folder."
+                ) from error
         raise StorageError(
             f"{folder}: cannot write here: {error.strerror}. Choose another --runs folder, or make room."
         ) from error

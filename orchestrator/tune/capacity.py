@@ -22,7 +22,7 @@ def seats(sweep: Sweep, unfit: Collection[str] = ()) -> int:
     A cluster that can grow is asked for `max_concurrent` seats; those that do not fit yet wait for their node.
     """
     nodes = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
-    fits, wanted = capacity(sweep, [have for node, have in nodes.items() if node not in unfit]), most_useful(sweep)
+    fits, wanted = room(sweep, unfit), most_useful(sweep)
     grows = fits < (wanted or 1) and can_grow(FIRST_REPORT_SECONDS)
     if fits == 0 and not grows and capacity(sweep, list(nodes.values())):
         raise BadInput(
@@ -37,6 +37,11 @@ def seats(sweep: Sweep, unfit: Collection[str] = ()) -> int:
     if wanted is None:  # a budget of device time: it bounds the trials, and nothing bounds how many run at once
         return max(1, fits)
     return wanted if grows else min(wanted, fits)
+
+
+def room(sweep: Sweep, unfit: Collection[str]) -> int:
+    """The trials that fit on the nodes of the cluster, except `unfit` ones."""
+    return capacity(sweep, [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in unfit])
 
 
 def _has(sweep: Sweep, node: Mapping[str, float]) -> str:

@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,9 @@ from orchestrator.tune import settings  # isort: skip  # before Ray
 import ray
 from ray import _raylet
 from ray._private import ray_constants
-from ray.exceptions import AuthenticationError
+from ray._private.authentication.authentication_token_setup import ensure_token_if_auth_enabled
+from ray._private.services import canonicalize_bootstrap_address, find_node_ids
+from ray.exceptions import AuthenticationError, RpcError
 
 from orchestrator.driving.shown import DOING
 from orchestrator.errors import BadInput, EngineLost, StorageError
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 
 
 LOG = "ray.log"  # in the run's folder: what Ray's loggers say in this process
+ON_NODE = "run the script on a node of the cluster (`ray exec`), with --address auto."
+NODE_SECONDS = 5.0  # for a node that is starting on this machine
 STOP_SECONDS = 0.1  # how long a signal may wait to be heard while Ray starts
 
 
@@ -113,12 +118,9 @@ def _join(address: str) -> None:
     try:
         in_thread(lambda: _init(address))
     except ConnectionError as error:
+        if address != "auto":  # its port has answered
+            raise BadInput(f"--address {address}: Ray cannot join a cluster there ({error}); {ON_NODE}") from error
         raise BadInput(f"--address {address}: no Ray cluster answers there ({error}).") from error
-    except AuthenticationError as error:
-        raise BadInput(
-            f"--address {address}: the cluster asks for a token, and this machine has none or another one. Copy the head's "
-            "~/.ray/auth_token here, or name its copy: RAY_AUTH_TOKEN_PATH=FILE."
-        ) from error
     except OSError as error:
         raise StorageError(f"--address {address}: Ray cannot write on this machine: {error}.") from error
     except Exception as error:
@@ -203,15 +205,56 @@ def _logged_to(path: Path) -> Iterator[None]:
 def _check_address(address: str) -> None:
     """Check the address first: Ray waits for minutes at a wrong one."""
     if address.startswith("ray://"):
-        raise BadInput(
-            f"--address {address}: run the script on a node of the cluster (`ray exec`), with --address auto."
-        )
+        raise BadInput(f"--address {address}: {ON_NODE}")
     host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit():
-        if address != "auto":
+    if address != "auto":
+        if not colon or not port.isdigit():
             raise BadInput(f"--address {address}: write auto, or host:port of the head node (6379).")
-        return
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except OSError as error:
+            raise BadInput(f"--address {address}: no Ray cluster answers there ({error.strerror or error}).") from error
     try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError as error:
-        raise BadInput(f"--address {address}: no Ray cluster answers there ({error.strerror or error}).") from error
+        ensure_token_if_auth_enabled(None, create_token_if_missing=False)
+        _check_membership(address)
+    except AuthenticationError as error:
+        raise BadInput(
+            f"--address {address}: the cluster asks for a token, and this machine has none or another one. Copy the head's "
+            "~/.ray/auth_token here, or name its copy: RAY_AUTH_TOKEN_PATH=FILE."
+        ) from error
+
+
+def _check_membership(address: str) -> None:
+    """Raise BadInput if this machine is no node of the cluster: Ray would look for a minute, and not say what it lacks."""
+    try:
+        head = canonicalize_bootstrap_address(address)
+    except (ConnectionError, ValueError):  # there is no cluster: Ray says so at once
+        return
+    end = time.monotonic() + NODE_SECONDS
+    while not _is_node(head):
+        if time.monotonic() > end:
+            raise BadInput(f"--address {address}: this machine is no node of that Ray cluster; {ON_NODE}")
+        time.sleep(STOP_SECONDS)
+
+
+def _is_node(head: str) -> bool:
+    """Whether a process of Ray's on this machine belongs to the cluster; True if the cluster does not say."""
+    here = set(find_node_ids())
+    if not here:
+        return False
+    answers: list[set[str] | AuthenticationError] = []
+
+    def ask() -> None:
+        with contextlib.suppress(RpcError):
+            try:
+                nodes = _raylet.GcsClient(address=head).get_all_node_info()  # type: ignore[attr-defined]
+                answers.append({node.hex() for node in nodes})
+            except AuthenticationError as error:
+                answers.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)  # who listens there may be silent for ever
+    thread.start()
+    thread.join(NODE_SECONDS)
+    if answers and isinstance(answers[0], AuthenticationError):
+        raise answers[0]
+    return not answers or not here.isdisjoint(answers[0])

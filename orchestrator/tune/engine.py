@@ -19,15 +19,18 @@ from orchestrator.definition.concurrency import RAYS_NAMES, seat_resources
 from orchestrator.driving.shown import DOING, WAITING
 from orchestrator.driving.waiting import Waiting, written
 from orchestrator.errors import EngineLost, OrchestratorError, StorageError
-from orchestrator.tune.capacity import seats
+from orchestrator.tune.autoscaler import can_grow
+from orchestrator.tune.capacity import room, seats
+from orchestrator.tune.held import Held
 from orchestrator.tune.home import Home, at_home
 from orchestrator.tune.local import STORAGE
 from orchestrator.tune.loss import words
-from orchestrator.tune.nodes import unfit_nodes, why_lost_on
+from orchestrator.tune.nodes import name_of, unfit_nodes, why_lost_on
+from orchestrator.tune.same_code import Code
 from orchestrator.tune.seat import Seat
 from orchestrator.tune.suspects import Suspects
 from orchestrator.tune.waiting_seats import WaitingSeats, shortage
-from orchestrator.worker.job import NOTHING_LEFT, Order
+from orchestrator.worker.job import NOTHING_LEFT, Answer, Order
 from trainables.cached import store_by_value
 
 if TYPE_CHECKING:
@@ -68,6 +71,8 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
         self._leaving: dict[str, int] = {}  # … → the trial that it leaves first
         self._nodes: dict[str, str] = {}  # … → its node, if the cluster may have several
         self._suspects = Suspects()
+        self._held = Held(partial(_tell, driver))
+        self._refused = refused
         self._used: dict[str, None] = {}  # nodes on which seats were, in order
         self._seats = WaitingSeats(partial(shortage, driver.sweep, refused, self._used), partial(_tell_waiting, driver))
         self._heard = True  # a result came since Tune asked last whether all is finished
@@ -93,6 +98,7 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
         """The seat is gone; Tune starts a new one."""
         order, node = self._orders.pop(trial.trial_id, None), self._nodes.pop(trial.trial_id, "")
         leaving = self._leaving.pop(trial.trial_id, None)
+        self._held.release(trial.trial_id)
         try:
             if leaving is not None:
                 self.driver.receive(leaving, [], done=True)
@@ -120,6 +126,8 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
         self.driver.check_budget()  # Tune asks ten times a second, also while the trials are silent
         self._seats.look()
         self._refresh()
+        if not self.is_over and (error := self._held.error(self._answering)) is not None:
+            self.failure = error
         quiet, self._heard = not self._heard, False
         if quiet and self._first is None:
             self.driver.think()
@@ -153,6 +161,7 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
             self._nodes[trial.trial_id] = result["node"]
             self._used[result["node"]] = None
         self._failed_starts.clear()
+        self._hold(trial.trial_id, result)
         left, answer, job = result.get("left"), result.get("answer"), result.get("job")
         if left is not None:
             self._leaving.pop(trial.trial_id, None)
@@ -161,7 +170,9 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
         order = self._orders.get(trial.trial_id)
         if answer is not None:
             go_on = self.driver.receive(answer.trial, answer.progress, done=answer.done) and not answer.done
-            if answer.lost:
+            if self._goes_elsewhere(answer, result):
+                self.driver.lose(answer.trial, "" if answer.failure is None else answer.failure[1], counts=False)
+            elif answer.lost:
                 self.driver.lose(answer.trial, answer.lost)
             elif answer.failure is not None:
                 self.driver.fail(answer.trial, *answer.failure)
@@ -172,10 +183,14 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
                 self._suspects.report(result.get("node", ""))
         elif job is not None and order is not None:
             self.driver.finish_job(order, *job)
-        if answer is None and job is None and order is not None:  # it has left a trial, and has its next order
+        elif order is not None and order.kind != "train" and trial.trial_id in self._held:
+            self.driver.lose_job(order, result["unable"][1])
+        if (
+            answer is None and job is None and order is not None and trial.trial_id not in self._held
+        ):  # it has left a trial, and has its next order
             return str(TrialScheduler.CONTINUE)
         if not go_on:
-            following = self._next()
+            following = None if trial.trial_id in self._held else self._next()
             save = answer is not None and not answer.done and self.driver.keeps(answer.trial)
             self._orders.pop(trial.trial_id, None)
             if following is not None:
@@ -186,6 +201,22 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
                 # Calls from one process to an actor run in order: this one is there before Tune's next `train`.
                 trial.temporary_state.ray_actor.assign.remote(following, save)
         return str(TrialScheduler.CONTINUE)
+
+    def _hold(self, seat: str, result: Mapping[str, Any]) -> None:
+        """Give this seat no work while its node cannot train; its place moves if there is room on others."""
+        trouble, node = result.get("unable"), result.get("node", "")
+        if trouble is None:
+            self._held.release(seat)
+        elif seat not in self._held:
+            name = name_of(node)
+            moves = can_grow() or room(self.driver.sweep, [*self._refused, node]) >= self.driver.workers
+            if moves:
+                self.unfit[node] = f"node {name} is not used any more: {trouble[1]}"
+            self._held.add(seat, name, trouble, is_told=moves)
+
+    def _goes_elsewhere(self, answer: Answer, result: Mapping[str, Any]) -> bool:
+        step = self.driver.history.trials[answer.trial].step
+        return answer.unable and (answer.failure is None or self._held.is_first(answer.trial, step, result["node"]))
 
     def _suspect(self, node: str, trial: int) -> None:
         text, is_unfit = self._suspects.failure(node, trial, self.driver.history.trials[trial].step)
@@ -238,7 +269,7 @@ def rounds(
 
     `first` is an order that was already taken from the driver. `lost` says that Ray has died, and why.
     """
-    with at_home(driver.places) as home:
+    with at_home(driver.places, partial(Code, driver.sweep)) as home:
         _rounds(driver, home, first, refresh, lost)
 
 
@@ -272,7 +303,7 @@ def _rounds(
         for why in dispatcher.unfit.values():
             _tell(driver, why)
         unfit |= dispatcher.unfit
-        idle = idle + 1 if len(driver.history) == progress else 0
+        idle = idle + 1 if len(driver.history) == progress and not dispatcher.unfit else 0
         progress = len(driver.history)
         if idle >= ROUNDS_WITHOUT_PROGRESS:
             raise OrchestratorError(f"Ray Tune ended {idle} times without any progress; see the events in the ledger.")
@@ -324,7 +355,7 @@ def _tell_waiting(driver: Driver, waiting: Waiting | None) -> None:
 
 def trial_result(result: Mapping[str, Any]) -> dict[str, Any]:
     """Our own entries of a Tune result."""
-    return {key: result[key] for key in ("left", "answer", "job", "node") if key in result}
+    return {key: result[key] for key in ("left", "answer", "job", "node", "unable") if key in result}
 
 
 def _interrupted(driver: Driver, error: Exception) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from orchestrator.driving.places import CHECKPOINTS, TRIALS, Places
+from orchestrator.tune.same_code import Code, Versions
 from orchestrator.worker.limits import EXIT_FILE, SILENCE_FILE
 
 COPIED = ".copied"  # in a trial's folder on another node: the driver's machine has had this trial's files
@@ -52,8 +53,13 @@ def stamp_of(status: os.stat_result) -> Stamp:
 class FileServer:
     """An actor on the driver's machine that reads and writes the run's folder for nodes that do not see it."""
 
-    def __init__(self, places: Places) -> None:
-        self._folder, self._pause = places.folder, places.pause_file
+    def __init__(self, places: Places, here: str, code: Code) -> None:
+        os.chdir(here)
+        self._folder, self._pause, self._code = places.folder, places.pause_file, code
+
+    def versions(self) -> Versions:
+        """Of the training's files, as they are now."""
+        return self._code.versions()
 
     def is_pausing(self) -> bool:
         return self._pause.exists()

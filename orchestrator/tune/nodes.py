@@ -43,7 +43,9 @@ def unfit_nodes(sweep: Sweep, home: Home, known: Collection[str] = ()) -> dict[s
     for node, answer in answers.items():
         if answer in ready:
             try:
-                ray.get(answer)
+                why = ray.get(answer)
+                if why:
+                    unfit[node] = f"node {node_name(nodes[node])} is not used: {why}"
             except Exception as error:
                 why = last_words(str(error)) or "no reason given"
                 why = re.sub(r"^(ValueError|FileExistsError): ", "", why)
@@ -74,19 +76,26 @@ def _salvage(home: Home, folder: Path) -> str:
     return why
 
 
-def _load(reference: list[Any], home: Home) -> None:
+def _load(reference: list[Any], home: Home) -> str:
+    """Why the sweep may not run here; empty if it may. Raises an error if it cannot."""
     import orchestrator.tune.seat
 
     sweep: Sweep = ray.get(reference[0])
     home.enter()
-    if not home.is_seen:
-        sweep.workload.check()
+    home.check(sweep.workload)
     del orchestrator
+    trouble = home.trouble()
+    return "" if trouble is None else trouble[1]
 
 
 def _on(node: str, function: Callable[..., Any]) -> Any:
     there = NodeAffinitySchedulingStrategy(node, soft=False)
     return ray.remote(function).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
+
+
+def name_of(node: str) -> str:
+    """The name of a node by Ray's id."""
+    return next((node_name(each) for each in ray.nodes() if each["NodeID"] == node), node[:8])
 
 
 def node_name(node: dict[str, Any]) -> str:

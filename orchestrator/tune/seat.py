@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
+import socket
 import threading
 import time
 from dataclasses import replace
@@ -17,11 +19,12 @@ import ray
 from ray import tune
 
 from orchestrator.tune.file_sync import FileSync
-from orchestrator.tune.home import Home
+from orchestrator.tune.home import DISK, Home
 from orchestrator.tune.left_behind import left_behind
+from orchestrator.worker.disk import FULL, disk_trouble, names_disk
 from orchestrator.worker.job import Answer, Job, Order, other
 from orchestrator.worker.limits import data_limit, limited, noted, watched
-from search.work import Notice
+from search.work import Hosted, Notice
 from trainables.ranks import without_ranks
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 PATIENCE = 0.1  # seconds: reports that come faster than this travel together
 START_SECONDS = 60.0  # more than `max_silence` for the first report after a trial's start: it loads torch and the data
 SENDING_SHARE = 0.02  # of the time may go into sending files that nobody waits for
+LOOK_SECONDS = 5.0  # between two looks whether a node can train again …
+WAIT_SECONDS = 60.0  # … and before the first, if only another try can tell
 IDLE = 0.1  # seconds: how long a seat without work waits before it asks again
 
 
@@ -42,8 +47,9 @@ class Seat(tune.Trainable):  # type: ignore[misc]
         self._home: Home = config["home"]
         self._home.enter()
         self._sync = None if self._home.is_seen else FileSync(self._home)
-        if self._sync is not None:
-            self._sweep.workload.check()  # its data and scripts are on this node, too
+        self._home.check(self._sweep.workload)  # its data and scripts are on this node, too
+        self._unable: tuple[str, str] | None = None  # why this node cannot train now
+        self._look_at = 0.0  # when to look again
         self._order: Order | None = None
         self._job: Job | None = None
         self._next: Order | None = None
@@ -78,27 +84,44 @@ class Seat(tune.Trainable):  # type: ignore[misc]
             return result  # at once: the trial may be resumed elsewhere
         if self._order is None:
             time.sleep(IDLE)
-            return result
-        order = self._order
-        if order.kind == "train":
-            result["answer"] = self._train(order)
+            self._look_again()
+        elif self._order.kind == "train":
+            result["answer"] = self._train(self._order)
         else:
-            self._order = None
-            result["job"] = self._other(order)
+            order, self._order = self._order, None
+            self._unable = self._home.trouble()
+            if self._unable is None:
+                result["job"] = self._other(order)
+        if self._unable is not None:
+            result["unable"] = self._unable
         return result
+
+    def _look_again(self) -> None:
+        if self._unable is not None and time.monotonic() >= self._look_at:
+            if self._sync is not None:
+                self._sync.tidy()
+            self._unable, self._look_at = self._home.trouble(), time.monotonic() + LOOK_SECONDS
 
     def _train(self, order: Order) -> Answer:
         assignment = order.assignment
         assert assignment is not None
         silence = self._sweep.silence_seconds
         patience = 0.0 if self._is_new or (silence and self._job is None) else PATIENCE
+        is_first = self._job is None
         if self._job is None:
+            self._unable = self._home.trouble()
+            if self._unable is not None:
+                self._order = None
+                return Answer(order.trial, done=True, unable=True)
             silence = silence and silence + START_SECONDS  # a script imports and loads its data at each start
             if self._sync is not None:
                 try:
                     self._fetch(self._sync, assignment)
                 except OSError as error:
                     self._order = None
+                    if error.errno in FULL:
+                        self._wait(f"it cannot write: {error.strerror}")
+                        return Answer(order.trial, done=True, unable=True)
                     return Answer(order.trial, done=True, lost=f"its files did not get to this node: {error.strerror}")
             pausing = self._home.places.pause_file.exists if self._sync is None else self._sync.is_pausing
             self._job = Job(self._sweep, assignment, pausing)
@@ -108,11 +131,30 @@ class Seat(tune.Trainable):  # type: ignore[misc]
             own.mkdir(parents=True, exist_ok=True, mode=0o700)
         with noted(own), watched(own, silence), limited(self._memory_limit):
             answer = self._job.advance(patience)
+        if is_first and self._home.token:
+            answer.progress.insert(0, Hosted(socket.gethostname()))
         self._is_new = False
+        if answer.failure is not None and self._home.token:
+            answer.unable = self._blame_disk(answer)
         answer = self._sent(answer)
         if answer.done:
+            if answer.unable and self._sync is not None and not self._problem:
+                shutil.rmtree(own, ignore_errors=True)  # the driver's machine has it all
             self._job = self._order = None
         return answer
+
+    def _blame_disk(self, answer: Answer) -> bool:
+        """Whether it failed because something cannot be written here."""
+        assert answer.failure is not None
+        _, says, detail = answer.failure
+        if self._sync is not None and (why := disk_trouble(self._home.places.folder)):
+            self._wait(why, 0.0)
+        elif names_disk(f"{says}\n{detail}"):
+            self._wait(f"trial {answer.trial} could not write there: {says}")
+        return self._unable is not None
+
+    def _wait(self, why: str, seconds: float = WAIT_SECONDS) -> None:
+        self._unable, self._look_at = (DISK, why), time.monotonic() + seconds
 
     def _other(self, order: Order) -> tuple[dict[str, float], str]:
         if self._sync is None:

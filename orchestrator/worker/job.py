@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import signal
 import time
@@ -54,6 +53,7 @@ class Answer:
     done: bool = False  # the assignment is over: finished, paused or failed
     failure: tuple[str, str, str] | None = None  # class of the error, its message, its traceback
     lost: str = ""  # a process of the training was killed from outside, and how
+    unable: bool = False  # its node cannot train now, so the trial goes elsewhere
 
 
 class Job:
@@ -216,11 +216,6 @@ def killed_from_outside(error: BaseException) -> str:
         return text
     told = told_killed(text)
     return told and f"one of its processes was killed by SIGKILL, {MEMORY}: {failures.said(error)}"
-
-
-def is_full(error: BaseException) -> bool:
-    """Whether the error means a full disk or an exceeded disk quota."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def prepare(sweep: Sweep, folder: Path) -> None:

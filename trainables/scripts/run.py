@@ -155,8 +155,7 @@ class ScriptRun(Run):
                 yield self.save()
                 yield Paused(self._step)
                 return
-            if self._saves.is_learning:
-                self._saves.look_between()
+            self._saves.look_between()
             pause = SOONEST if news else min(2 * pause, LATEST)
             if not has_ended:
                 time.sleep(pause)

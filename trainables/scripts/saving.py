@@ -53,8 +53,8 @@ class Saves:
         self._reports, self._began, self._reported = 0, now, now
         self._looked, self._took, self._blind = now, 0.0, 0.0  # the longest time without a look since the last report
         self._asked = math.inf  # since when the script should save and end
-        self._is_seen = False  # whether a change was seen with the last report …
-        self._is_new = False  # … and in the look before it, when the report may have been there, not yet heard
+        self._is_new = False  # whether a change was seen since the output was read last: before or after a report in it
+        self._is_seen = False  # the same, when the last report was heard
         self._is_whole = False  # whether the files were whole at the last look
         self._habit: str | None = None  # LATE, PROMPT, or unknown
         self.cut_off = ""  # what to tell if it had to be ended while it wrote its files
@@ -87,16 +87,15 @@ class Saves:
         return True
 
     def look_between(self) -> None:
-        """Look between two reports: less often in a long step."""
+        """Look between two reports: less often in a long step, and only while there is something to learn."""
         since = time.monotonic() - self._reported
-        self._is_new = self.look(max(LOOK, SHARE * self._took, min(RARE, since / SHARE)))
+        self._is_new = self.is_learning and self.look(max(LOOK, SHARE * self._took, min(RARE, since / SHARE)))
 
     def note_report(self) -> None:
         """Note that the script has told a step, and learn from the first ones when it saves."""
         last = self._changed
-        was_seen = self._is_seen and time.monotonic() - self._reported < LOOK  # with another report of this moment
-        self._is_seen = self.look(0.0 if self.is_learning else SHARE * self._took) or was_seen or self._is_new
-        self._is_new = False
+        self._is_new = self.look(0.0 if self.is_learning else SHARE * self._took) or self._is_new
+        self._is_seen = self._is_new
         now = time.monotonic()
         if self.is_learning and self._reports:
             self._learn(self._reported, last, now)
