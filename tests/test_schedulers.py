@@ -107,7 +107,7 @@ def test_the_plan_names_the_steps_at_which_it_stops_trials(scheduler: Scheduler,
     words = scheduler.cuts(horizon)
     assert bool(stopped) == bool(words) or isinstance(scheduler, Median)
     if stopped and not isinstance(scheduler, Median):
-        named = set(map(int, re.findall(r"\d+", re.split(r":|, or|, as", words)[0])))
+        named = set(map(int, re.findall(r"\d+", re.split(r", [a-z]| \(", words)[0])))
         assert stopped <= named
         assert min(stopped) == min(named)
 

@@ -23,6 +23,7 @@ from search.schedulers.asha import Asha
 from search.searchers.grid import Grid
 from search.searchers.multitask import MultitaskSearch
 from search.searchers.points import Points
+from search.searchers.random import Random
 from search.space import Space, choice, loguniform, uniform
 from search.task import FULL, Task
 from tests.support import SPACE, recorded, simulated, small_sweep
@@ -121,7 +122,7 @@ def test_with_the_same_seed_only_the_best_of_an_earlier_run_are_trained_again(tm
 
 
 def test_a_record_of_an_older_release_keeps_its_random_draws(tmp_path: Path) -> None:
-    simulated(tmp_path / "old", small_sweep(name="old"))
+    simulated(tmp_path / "old", small_sweep(name="old", searcher=Random(bracketed=True)))  # the draws of a start
     sweep = small_sweep(searcher=MultitaskSearch(), transfer=["old"])
     (taught,), (text,) = earlier_histories(sweep, tmp_path / "new", [])
     note = json.loads(text)

@@ -11,7 +11,7 @@ Differs    in a finite space it repeats a configuration only when all are known.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from search.contract import Searcher
@@ -28,7 +28,7 @@ class Random(Searcher):
     >>> searcher = Random()
     """
 
-    bracketed: bool = False
+    bracketed: bool = field(default=False, kw_only=True)  # a class of a user's may have fields of its own
 
     why_full: ClassVar[str | None] = ""
 

@@ -52,11 +52,10 @@ class Saves:
         self._changed = self._first = -math.inf  # the last change, the first one since the last report
         self._reports, self._began, self._reported = 0, now, now
         self._looked, self._took, self._blind = now, 0.0, 0.0  # the longest time without a look since the last report
-        self._asked = math.inf  # since when the script should save and end
+        self._asked: tuple[float, str | None] = math.inf, None  # since when it should save and end, and its habit
         self._is_new = False  # whether a change was seen since the output was read last: before or after a report in it
         self._is_seen = False  # the same, when the last report was heard
         self._is_whole = False  # whether the files were whole at the last look
-        self._habit: str | None = None  # LATE, PROMPT, or unknown
         self.cut_off = ""  # what to tell if it had to be ended while it wrote its files
 
     @property
@@ -106,8 +105,7 @@ class Saves:
 
     def ask(self) -> None:
         """The script should end once it has saved."""
-        self._asked = time.monotonic()
-        self._habit = self._find_habit()
+        self._asked = time.monotonic(), self._habit()
 
     def are_over(self, process: ScriptProcess, later: int, *, is_finishing: bool) -> bool:
         """Whether the script that was asked may be ended now; call it again until then.
@@ -115,12 +113,13 @@ class Saves:
         `later`: the steps that it has told since, LATER at most. `is_finishing`: wait only for the end of a save that has begun.
         """
         self.look(CLOSE)
-        waited = time.monotonic() - self._asked
+        since, _ = self._asked
+        waited = time.monotonic() - since
         is_late = waited >= (AT_PAUSE if is_finishing else LAST_WORDS)
         if self._is_due() and not later and not is_finishing and not is_late:
             return False
         self._is_whole = self._is_quiet(process, later)
-        if is_late and not self._is_whole and self._changed >= self._asked:
+        if is_late and not self._is_whole and self._changed >= since:
             self.cut_off = f"the script was ended while it wrote {self.newest}: it had {waited:.0f} s to finish"
         return self._is_whole or is_late or (later >= LATER and waited >= ENOUGH)
 
@@ -145,8 +144,8 @@ class Saves:
         elif 2 * after < before:
             self._memory[SAVES] = LATE
 
-    def _find_habit(self) -> str | None:
-        """When the script saves, as far as this trial or another knows; one that seems to save nothing need not be awaited."""
+    def _habit(self) -> str | None:
+        """When the script saves (LATE, PROMPT, or unknown), as far as this trial or another knows; one that seems to save nothing need not be awaited."""
         others = list(self._folder.memories_of_others(COMPARED))
         told = [memory[SAVES] for memory in (self._memory, *others) if SAVES in memory]
         if told:
@@ -155,8 +154,9 @@ class Saves:
 
     def _is_due(self) -> bool:
         """Whether the script is still to begin with the save of its last report."""
-        is_seen = self._is_seen and self._habit is None
-        return self._habit != PROMPT and not is_seen and self._changed <= self._reported
+        _, habit = self._asked
+        is_seen = self._is_seen and habit is None
+        return habit != PROMPT and not is_seen and self._changed <= self._reported
 
     def _is_quiet(self, process: ScriptProcess, later: int) -> bool:
         step = (self._reported - self._began) / (self._reports - 1) if self._reports > 1 else math.inf
