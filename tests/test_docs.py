@@ -278,6 +278,7 @@ def test_the_examples_work_in_a_sweep(tmp_path: Path) -> None:
     assert best.losses[-1] < best.losses[0]
 
 
+@pytest.mark.slow
 def test_the_example_experiment_runs(tmp_path: Path) -> None:
     script = tmp_path / "bowl.py"
     script.write_text(blocks(CONTRIBUTING, "python")[-1])

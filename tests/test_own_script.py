@@ -13,7 +13,7 @@ import pytest
 from search.records import Status
 from tests.support import ROOT, recorded
 
-pytestmark = pytest.mark.xdist_group("own_script")  # one process follows the page, not each
+pytestmark = [pytest.mark.xdist_group("own_script"), pytest.mark.slow]  # one process follows the page, not each
 PAGE = (ROOT / "docs" / "own_script.md").read_text()
 BLOCKS = re.findall(r"```(python|sh)\n(.*?)```", PAGE, re.DOTALL)
 
