@@ -636,6 +636,17 @@ def test_the_searchers_with_models_start_from_the_middle() -> None:
     assert drawn(BayesSearch(), space, 8) == drawn(MultitaskSearch(), space, 8) == expected
 
 
+def test_a_class_on_top_of_random_is_recorded_under_its_own_name() -> None:
+    class Mine(Random):
+        pass
+
+    assert [repr(each).rpartition(".")[2] for each in (Mine(), Mine(bracketed=True))] == [
+        "Mine()",
+        "Mine(bracketed=True)",
+    ]
+    assert [repr(Random()), repr(Random(bracketed=True))] == ["Random()", "Random(bracketed=True)"]
+
+
 @pytest.mark.parametrize("value", [1, "yes", None])
 def test_bracketed_is_a_bool(value: Any) -> None:
     with pytest.raises(ValueError, match=r"Random\(bracketed="):

@@ -20,9 +20,7 @@ from search.space import Space
 from search.task import FULL
 
 BELIEVED = 0.5  # share of the initial configurations drawn from the priors; the others guard against a wrong prior
-EVENLY = (
-    4  # one in so many bracketed configurations is drawn evenly all the same, for a best value at an end of its range
-)
+EVENLY = 4  # one in so many bracketed configurations is drawn evenly: the best value may be at an end of its range
 DRAWS = 20  # random draws for an unknown configuration; then list a finite space
 NUMERICAL = (ArithmeticError, ValueError, RuntimeError)  # raised by a model on data that it cannot fit
 

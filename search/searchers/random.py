@@ -36,7 +36,7 @@ class Random(Searcher):
         flag("Random", bracketed=self.bracketed)
 
     def __repr__(self) -> str:  # as recorded before there was a choice
-        return f"Random({'bracketed=True' if self.bracketed else ''})"
+        return f"{type(self).__qualname__}({'bracketed=True' if self.bracketed else ''})"
 
     def suggest(self, history: History) -> Suggestion | None:
         return propose_random(history, bracketed=self.bracketed)
