@@ -27,7 +27,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
-from search import border, saved
+from search import checks, saved
 from search.contract import Scheduler, Searcher
 from search.history import History, Trial
 from search.records import (
@@ -106,11 +106,11 @@ class AskAndTell:
         instance("AskAndTell", Searcher, searcher=searcher)
         if scheduler is not None:
             instance("AskAndTell", Scheduler, scheduler=scheduler)
-        border.limits(
+        checks.limits(
             horizon=horizon, seed=seed, limit=limit, budget=budget, target=target, finalists=finalists,
             confirmations=confirmations,
         )  # fmt: skip
-        border.goal(goal)
+        checks.goal(goal)
         searcher.check(space)
         baseline = None if baseline is None else space.check(baseline)
         self.searcher = searcher
@@ -119,7 +119,7 @@ class AskAndTell:
             baseline=baseline, points=[space.check(point) for point in points], budget=budget, target=target, finalists=finalists,
             confirmations=confirmations, goal=goal,
         )  # fmt: skip
-        taught = border.earlier(earlier, space)
+        taught = checks.earlier(earlier, space)
         self.history = History(space, horizon=horizon, seed=seed, tasks=tasks, limit=limit, earlier=taught)
         self.records: list[Record] = []  # the records behind `history`
         self._lock = RLock()
@@ -193,12 +193,12 @@ class AskAndTell:
             wrong = "the loss is missing" if given is None else "value and loss are the same thing"
             said = f"AskAndTell.tell(trial {trial.number}, {step!r})"
             raise ValueError(f"{said}: {wrong}; write tell(trial, step, loss), with steps counted from 1.")
-        plain = border.number(
+        plain = checks.number(
             given, f"the {self.rules.goal.metric if loss is None else 'loss'} at step {step} of trial {trial.number}"
         )
         self._refuse(trial, step)
         plain = self.rules.goal.loss(plain) if loss is None else plain
-        told = Report(trial.number, int(step), plain, border.seconds(cost_seconds), border.metrics(metrics, step))
+        told = Report(trial.number, int(step), plain, checks.seconds(cost_seconds), checks.metrics(metrics, step))
         self._add(told)
         for record in after_report(trial, self.history, self.scheduler, self.rules):
             self._add(record)
@@ -210,25 +210,25 @@ class AskAndTell:
     def fail(self, trial: Trial, reason: str | BaseException) -> None:
         """Record that `trial` failed and will not continue; `reason` is a text, or the exception."""
         self._check("fail", trial)
-        self._add(End(trial.number, Status.FAILED, border.reason("fail", reason)))
+        self._add(End(trial.number, Status.FAILED, checks.reason("fail", reason)))
 
     @_alone
     def leave(self, trial: Trial, reason: str | BaseException) -> None:
         """Record that you have stopped `trial`; it rests at its last step."""
         self._check("leave", trial)
-        self._add(End(trial.number, Status.STOPPED, border.reason("leave", reason)))
+        self._add(End(trial.number, Status.STOPPED, checks.reason("leave", reason)))
 
     @_alone
     def end(self, trial: Trial, reason: str | BaseException) -> None:
         """Record that `trial` ended by itself, maybe early; its last loss is its result. Without any it has failed."""
         self._check("end", trial)
-        self._add(early_end(trial, self.history, border.reason("end", reason)))
+        self._add(early_end(trial, self.history, checks.reason("end", reason)))
 
     @_alone
     def retry(self, trial: Trial, reason: str | BaseException) -> None:
         """Resume a trial that rests."""
         self._check("retry", trial)
-        why = border.reason("retry", reason)
+        why = checks.reason("retry", reason)
         self.append(resume(trial, until=trial.suggestion.until, origin="retry", evidence=why))
 
     @_alone
