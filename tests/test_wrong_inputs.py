@@ -100,8 +100,6 @@ BEFORE = {
     "a searcher that cannot search this": Wrong('plain(searcher=CmaEs(), space=Space({"lr": choice([1, 2])}))', ("searcher=CmaEs(", "lr")),
     "a scheduler beside MultitaskSearch": Wrong("plain(searcher=MultitaskSearch(), scheduler=Asha(), tasks=Task.epochs(0.5, 1.0))", ("MultitaskSearch decides by itself how long each trial trains", "leave out scheduler")),
     "a scheduler beside a population": Wrong("plain(searcher=PopulationBasedTraining(), scheduler=Median())", ("PopulationBasedTraining decides by itself", "leave out scheduler")),
-    "a population of scripts": Wrong('plain(workload=Script("python train.py", metric="loss", mode="min", horizon=3), searcher=Pb2())', ("Pb2 starts trials from the state of others, and `python train.py` keeps its checkpoints itself", "def train(config, state)", "Tpe()")),
-    "a population of functions": Wrong("def pushed(config): report(1, loss=1.0)\nplain(workload=of(pushed), searcher=PopulationBasedTraining())", ("from the state of others, and pushed (", ") keeps its checkpoints itself", "yields (metrics, state)")),
     "a population without states": Wrong("def only(config):\n    yield {'loss': 1.0}\nSweep('a', only, Space(LR), minimize='loss', steps=3, searcher=PopulationBasedTraining())", ("and only (", "takes no state to go on from", "def train(config, state)")),
     "a policy for a function": Wrong('plain(policy=LrSchedule("cosine"))', ("FromFunction sets its own learning rate and batch size", "leave out policy")),
     "a policy for a script": Wrong('plain(workload=Script("python train.py", metric="loss", mode="min", horizon=3), policy=AutoLrs(low=1e-3, high=0.3))', ("Script sets its own learning rate and batch size", "leave out policy")),

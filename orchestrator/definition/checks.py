@@ -134,8 +134,8 @@ def _parts(sweep: Sweep) -> None:
     if searcher.forks and not workload.forks:
         raise BadInput(
             f"Sweep(searcher={shown(searcher)}): {title} starts trials from the state of others, and {trained(workload)} {workload.why_no_forks}; "
-            "write the training as a generator, def train(config, state), that yields (metrics, state) after each step (docs/choose.md), or use a "
-            "searcher that does not fork, such as Tpe()."
+            "call report(step, …, checkpoint=path) and load what resumed_from() returns, or write a generator, def train(config, state), that "
+            "yields (metrics, state) after each step (docs/choose.md), or use a searcher that does not fork, such as Tpe()."
         )
 
 

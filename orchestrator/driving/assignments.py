@@ -26,7 +26,7 @@ def assignment(
         gpu=float(sweep.resources.get("gpu", 0)),
         # A trial that has lost a worker may lose the next one before a checkpoint is due.
         checkpoint_seconds=0.0 if trial.number in history.run.losses else sweep.checkpoint_seconds,
-        pinned=pinned,
+        pinned=(*pinned, history.goal(trial)) if sweep.searcher.forks else pinned,
         parent=None if trial.parent is None else places.checkpoints(trial.parent),
         parent_step=trial.began,
         parent_config=None if trial.parent is None else dict(history.trials[trial.parent].config),

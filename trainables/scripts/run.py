@@ -19,7 +19,7 @@ from search import work
 from search.work import Assignment, Ended, Notice, Paused, Progress, Reported, Run, Saved
 from trainables.killed import signal_of
 from trainables.pausing import Pausing
-from trainables.scripts import config_file
+from trainables.scripts import config_file, forks
 from trainables.scripts.channels import Channels, Program, ScriptFailed
 from trainables.scripts.ending import ended
 from trainables.scripts.environment import environment_of
@@ -56,6 +56,7 @@ class ScriptRun(Run):
     def __init__(self, script: Program, assignment: Assignment, should_pause: Callable[[], bool] | None = None) -> None:
         self._script, self._assignment = script, assignment
         self._is_asked_to_pause = Pausing(should_pause)
+        forks.take_over(assignment)
         self._folder = TrialFolder(assignment.folder / work.SCRIPT)
         self._steps = self._folder.read_steps()
         self._memory = self._folder.read_memory()
@@ -67,7 +68,7 @@ class ScriptRun(Run):
         self._notices = Notices(script, self._folder, self._memory)
         self._saves: Saves  # of the present start
         self._heard: deque[Reading] = deque()  # readings not yet yielded
-        self._step = assignment.recorded  # the last step yielded
+        self._step = max(assignment.recorded, assignment.parent_step)  # the last step yielded
         self._answered = -1
         self._process: ScriptProcess | None = None
         self._is_foreign = False  # whether this start has gone on from another trial's checkpoint
@@ -94,7 +95,7 @@ class ScriptRun(Run):
             yield Notice(step=self._step, text=text)
         self._settle_all(has_ended=False)
         for row in self._steps:
-            if assignment.recorded < row["step"] and self._step < assignment.until:
+            if self._step < row["step"] and self._step < assignment.until:
                 yield self._report(row, 0.0)
         if (end := self._end()) is not None:
             yield end
@@ -162,6 +163,10 @@ class ScriptRun(Run):
 
     def _end(self) -> Progress | None:
         """The end of the assignment, once it is reached."""
+        if forks.hands_on(self._assignment, self._step, self._script.horizon):
+            self._leave()  # before its checkpoint is copied
+            copy = forks.hand_on(self._folder, self._count, self._step, self._assignment.pinned)
+            return Saved(self._step, path=str(copy))
         if self._step >= self._assignment.until:
             return self.save()
         return Ended(step=self._step, text=PASSED, advice=self._count.beyond) if self._count.beyond else None
@@ -266,19 +271,30 @@ class ScriptRun(Run):
             self._saves.note_report()
         if self._memory != before:
             self._remember()
+        self._refuse_a_foreign_checkpoint(reading, step, own)
         if step is None:
             return None
-        if own is not None and self._count.kind != COUNTED:
-            self._refuse_a_foreign_checkpoint(step, own)
+        until = self._assignment.until
+        if forks.hands_on(self._assignment, step, self._script.horizon) and (
+            why := forks.why_nothing_to_hand_on(self._folder, self._count, step, until)
+        ):
+            raise self._script.failure(why)
         row = {"step": step, "text": reading.value.text, "metrics": dict(reading.metrics), "line": reading.text[:300]}
         self._folder.add_step(row)
         self._steps.append(row)
         return row
 
-    def _refuse_a_foreign_checkpoint(self, step: int, own: list[int]) -> None:
-        """Fail, and forget what this start tells, if its first new step cannot follow the recorded steps `own`."""
-        why, is_certain = why_not_its_own(step, own, self._folder, self._memory, self._channels.file.paths)
-        if is_certain:
+    def _refuse_a_foreign_checkpoint(self, reading: Reading, step: int | None, own: list[int] | None) -> None:
+        """Fail, and forget what this start tells, if it cannot follow the recorded steps `own`, given for its first reading,
+        or if a fork does not continue its parent. `step`: that of the reading, if it is new."""
+        why, is_certain = "", True
+        if self._assignment.parent is not None and self._count.has_begun:
+            why = forks.why_not_the_parents(
+                self._assignment, self._folder, self._count, reading, is_first=own is not None
+            )
+        if not why and step is not None and own is not None and self._count.kind != COUNTED:
+            why, is_certain = why_not_its_own(step, own, self._folder, self._memory, self._channels.file.paths)
+        if why and is_certain:
             self._is_foreign = True
             self._channels.forget()
             raise self._script.failure(why)

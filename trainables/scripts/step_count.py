@@ -104,6 +104,11 @@ class StepCount:
         return kind
 
     @property
+    def last(self) -> int:
+        """The last step that this start has told; 0: none."""
+        return self._last
+
+    @property
     def has_begun(self) -> bool:
         """Whether this start of the script has told a step."""
         return bool(self._last or self.counted)

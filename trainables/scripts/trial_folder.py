@@ -7,6 +7,8 @@ memory.json                                    the training's word for its steps
 stdout.txt, stderr.txt                         the output of one start, until it has been read
 logged.jsonl                                   what one start logs to W&B, MLflow or TensorBoard
 returned.txt                                   what to tell of the value that a function returned after its reports
+parent.json                                    of a fork: its own parameters, and those of the trial that it continues
+parents_values.txt                             why its optimizer trains with values of that trial, if it does
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ RANKS = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "LOCAL_RANK
 STEPS, MEMORY, OUTPUT, ERRORS = "steps.jsonl", "memory.json", "stdout.txt", "stderr.txt"
 LOGGED = "logged.jsonl"
 RETURNED = "returned.txt"
+PARENT, PARENTS_VALUES = "parent.json", "parents_values.txt"
 TAIL = 200_000  # bytes at the end of an output file in which to look for an error
 COMPARED = 20  # other trials that tell enough of a script
 TOLD = ".told-"  # beside the trials' folders, with a kind of news: one of the trials has told it
@@ -102,7 +105,7 @@ class TrialFolder:
 
     def clear(self) -> None:
         """Delete the files that belong to one start only."""
-        for name in (OUTPUT, ERRORS, LOGGED, ANSWER, RETURNED):
+        for name in (OUTPUT, ERRORS, LOGGED, ANSWER, RETURNED, PARENTS_VALUES):
             (self.place / name).unlink(missing_ok=True)
 
     def memories_of_others(self, most: int | None = None) -> Iterator[dict[str, Any]]:

@@ -116,13 +116,10 @@ class FromFunction(OwnTraining):
 
     @property
     def forks(self) -> bool:  # type: ignore[override]
-        """Whether a trial can fork from another: only a yielded state can be handed on."""
-        return _yields(self.train) and _takes_state(self.train)
+        """Whether a trial can fork from another: from a yielded state, or a reported checkpoint."""
+        return not _yields(self.train) or _takes_state(self.train)
 
-    @property
-    def why_no_forks(self) -> str:  # type: ignore[override]
-        """What it does instead of handing a state over."""
-        return "takes no state to go on from" if _yields(self.train) else "keeps its checkpoints itself"
+    why_no_forks = "takes no state to go on from"
 
     @property
     def has_own_process(self) -> bool:  # type: ignore[override]
@@ -137,7 +134,7 @@ class FromFunction(OwnTraining):
     def run(
         self, policy: Any, assignment: Assignment, should_pause: Callable[[], bool] | None = None
     ) -> Run | ScriptRun:
-        """Raises ValueError for a policy that cannot reach the knobs, and for a fork of a function that reports."""
+        """Raises ValueError for a policy that cannot reach the knobs."""
         if policy is not None and not self.takes_policy:
             raise ValueError(
                 f"{self!r} sets its own learning rate and batch size, so {shown(policy)} cannot change them; {self.policy_remedy}"
@@ -146,11 +143,6 @@ class FromFunction(OwnTraining):
             return self._run_here(policy, assignment, should_pause)
         from trainables.scripts.channels import Program
         from trainables.scripts.run import ScriptRun
-
-        if assignment.parent is not None:
-            raise ValueError(
-                f"{self!r} cannot start from another trial's state; yield the state, or use a searcher that does not fork."
-            )
 
         def arguments(config: Config, _: Mapping[str, Any]) -> list[str]:
             """Write the function to a file and return the command that runs it."""

@@ -108,8 +108,7 @@ class Script(CommandLine):
     resume: str | None = None
 
     takes_policy = False
-    forks = False
-    why_no_forks = "keeps its checkpoints itself"
+    why_no_forks = "does not call report(), which alone tells where the checkpoint of a step is"
     has_own_process = True
 
     def __post_init__(self) -> None:
@@ -166,6 +165,11 @@ class Script(CommandLine):
     def reports(self) -> bool:
         """Whether the script's text imports report(); if so, its output is for people only."""
         return bool(_REPORTS.search(self._text))
+
+    @property
+    def forks(self) -> bool:  # type: ignore[override]
+        """Whether a trial can continue from another's checkpoint: if it calls report(), or its text is unknown."""
+        return self.reports or not self._text
 
     @property
     def ignores_seed(self) -> bool:
@@ -296,7 +300,7 @@ class Script(CommandLine):
             raise ValueError(wrong)
 
     def run(self, policy: Any, assignment: Assignment, should_pause: Callable[[], bool] | None = None) -> ScriptRun:
-        """Raises ValueError for a policy, which could not reach the knobs, and for a fork."""
+        """Raises ValueError for a policy, which could not reach the knobs."""
         from trainables.scripts.channels import Program
         from trainables.scripts.run import ScriptRun
 
@@ -304,8 +308,6 @@ class Script(CommandLine):
             raise ValueError(
                 f"{self!r} sets its own learning rate and batch size; leave out Sweep(policy={shown(policy)})."
             )
-        if assignment.parent is not None:
-            raise ValueError(f"{self!r} cannot start from another trial's state; use a searcher that does not fork.")
         program = Program(
             self.metric, self.metrics, self.horizon, self.arguments, self.reports, self.command, self.file, self.step, self.config,
             self.known_flags, self.never_prints, self.missing_checkpoint,

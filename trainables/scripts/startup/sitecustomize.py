@@ -300,6 +300,17 @@ def _trainer_log(trainer: Any, logs: Any) -> bool:
     return _write("Trainer", str(id(trainer)), row, printed="Trainer")
 
 
+def _optimizers(module: Any) -> None:
+    """In a fork, look out for an optimizer that trains with the values of the trial that it continues."""
+    import runpy
+
+    with open(_file("parent.json")) as file:
+        configs = json.load(file)
+    execution = os.path.join(os.path.dirname(os.path.dirname(_HERE)), "execution")
+    watch = runpy.run_path(os.path.join(execution, "parents_values.py"))["watch"]
+    watch(module, configs["own"], configs["parent"], _file("parents_values.txt"))
+
+
 _LOGGERS: Dict[str, Callable[[Any], None]] = {  # noqa: UP006
     "wandb.sdk.wandb_run": _wandb,
     "wandb.sdk.wandb_init": _wandb_init,
@@ -366,5 +377,7 @@ def _run_the_users_own() -> None:
 if "TRIAL_ASKED" in os.environ:
     sys.meta_path.insert(0, _Finder(_parsers()))
 elif "TRIAL_METRICS" in os.environ:
+    if os.path.exists(_file("parent.json")):
+        _LOGGERS["torch.optim.optimizer"] = _optimizers
     sys.meta_path.insert(0, _Finder(_LOGGERS))
 _run_the_users_own()
