@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -106,8 +106,9 @@ def run(
     return Result(where)
 
 
-def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
-    """Read the flags, run (or continue) the sweep, and exit with the code of its outcome.
+def launch(sweep: Callable[[], Sweep] | Sweep) -> None:
+    """Read the flags, run (or continue) the sweep, and exit with its code; after a success return, unless `--name` is given,
+    so that a program may launch several sweeps.
 
     >>> if __name__ == "__main__":  # doctest: +SKIP
     ...     launch(sweep)
@@ -119,6 +120,7 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
     from orchestrator.console.screen import go_on_without_a_screen
 
     go_on_without_a_screen()
+    is_alone = True
 
     def command(
         name: Annotated[str | None, typer.Option(help="Name of the run: its folder under --runs.")] = None,
@@ -160,20 +162,15 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
         audit: Annotated[bool, typer.Option("--audit", hidden=True)] = False,
         predictions: Annotated[bool, typer.Option("--predictions", hidden=True)] = False,
     ) -> None:
+        nonlocal is_alone
+        is_alone = name is not None or replay is not None or audit or predictions
         described = _build(sweep)
         if smoke:
             from orchestrator.smoke import smallest
 
             described = smallest(described)
-        given: dict[str, Any] = {
-            "name": name,
-            "num_samples": num_samples,
-            "budget": budget,
-            "prices": prices,
-            "max_concurrent": max_concurrent,
-            "time_budget": time_budget,
-            "seed": seed,
-        }
+        given: dict[str, Any] = {"name": name, "num_samples": num_samples, "budget": budget, "prices": prices}
+        given |= {"max_concurrent": max_concurrent, "time_budget": time_budget, "seed": seed}
         described = described.changed(**{key: value for key, value in given.items() if value is not None})
         folder = _folder(runs, described)
         if replay is not None:
@@ -208,7 +205,9 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> NoReturn:
                 command=recorded_command(), retry_failed=retry_failed, note=note, is_smoke=smoke,
             )  # fmt: skip
 
-    sys.exit(guarded(command))
+    code = guarded(command)
+    if code or is_alone:
+        sys.exit(code)
 
 
 main = launch  # its earlier name, in scripts that import it from here

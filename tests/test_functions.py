@@ -160,9 +160,15 @@ def test_closures_lambdas_partials_methods_and_objects_run_in_a_process_of_their
 @pytest.mark.slow
 def test_a_function_of_a_script_that_was_started_runs_and_goes_on_after_a_kill(tmp_path: Path) -> None:
     """Of `__main__`, and with a module beside the script."""
-    tune, _ = section("A function")
+    tune, *_ = section("A function")
     tune = tune.replace("import json\n", "import json\nimport lines\n").replace("(3 - x)", "(lines.TARGET - x)")
     compare_with_a_killed_one(tmp_path, {"tune.py": tune, "lines.py": "TARGET = 3\n"}, "pushed", kill_after=8)
+
+
+@pytest.mark.slow
+def test_a_model_of_another_library_goes_on_from_its_bytes_after_a_kill(tmp_path: Path) -> None:
+    code = section("A function")[2].replace("steps=5,", "steps=5, checkpoint_seconds=0,")
+    compare_with_a_killed_one(tmp_path, {"tune.py": code}, "sklearn", kill_after=8)
 
 
 def remembers(config: Any) -> None:

@@ -100,6 +100,8 @@ BEFORE = {
     "a searcher that cannot search this": Wrong('plain(searcher=CmaEs(), space=Space({"lr": choice([1, 2])}))', ("searcher=CmaEs(", "lr")),
     "a scheduler beside MultitaskSearch": Wrong("plain(searcher=MultitaskSearch(), scheduler=Asha(), tasks=Task.epochs(0.5, 1.0))", ("MultitaskSearch decides by itself how long each trial trains", "leave out scheduler")),
     "a scheduler beside a population": Wrong("plain(searcher=PopulationBasedTraining(), scheduler=Median())", ("PopulationBasedTraining decides by itself", "leave out scheduler")),
+    "a metric with a sign": Wrong('Sweep("a", train, Space(LR), maximize="-loss", steps=3)', ("Sweep(maximize='-loss'): the sign is no part", "write minimize='loss'")),
+    "a class for Ray Tune": Wrong("from ray.tune import Trainable\nclass Theirs(Trainable): pass\nSweep('a', Theirs, Space(LR), minimize='loss', steps=3)", ("Sweep(workload=Theirs)", "a Trainable of Ray", "yield metrics, state")),
     "a population without states": Wrong("def only(config):\n    yield {'loss': 1.0}\nSweep('a', only, Space(LR), minimize='loss', steps=3, searcher=PopulationBasedTraining())", ("and only (", "takes no state to go on from", "def train(config, state)")),
     "a policy for a function": Wrong('plain(policy=LrSchedule("cosine"))', ("FromFunction sets its own learning rate and batch size", "leave out policy")),
     "a policy for a script": Wrong('plain(workload=Script("python train.py", metric="loss", mode="min", horizon=3), policy=AutoLrs(low=1e-3, high=0.3))', ("Script sets its own learning rate and batch size", "leave out policy")),

@@ -45,6 +45,7 @@ def on_description(sweep: Sweep) -> None:
     """Raise BadInput for parts that do not go together."""
     own_class.ask(sweep)
     _parts(sweep)
+    _sign(sweep)
     _placeholders(sweep)
     _identities(sweep)
 
@@ -149,6 +150,15 @@ def feasible_share(space: Space) -> float:
         return 1.0
     rng = np.random.default_rng(0)
     return sum(space.contains(space.from_unit(rng.random(space.dimension))) for _ in range(DRAWS)) / DRAWS
+
+
+def _sign(sweep: Sweep) -> None:
+    """Refuse a metric with a minus before its name, which no name has."""
+    if (name := sweep.metric_name).startswith(("-", "−")):
+        done, right = ("maximize", "minimize") if sweep.maximise else ("minimize", "maximize")
+        raise BadInput(
+            f"Sweep({done}={name!r}): the sign is no part of the metric's name; write {right}={name[1:].strip()!r}."
+        )
 
 
 def _placeholders(sweep: Sweep) -> None:

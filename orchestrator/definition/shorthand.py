@@ -19,6 +19,7 @@ import os
 import shlex
 from typing import Any, NamedTuple
 
+from orchestrator.definition.foreign_options import is_of_ray
 from orchestrator.definition.wording import named
 from orchestrator.errors import BadInput
 from search.wording import as_class, shown
@@ -51,6 +52,11 @@ def goal(minimize: str | None, maximize: str | None, metric: str, mode: str) -> 
 
 def workload_of(given: Any, wanted: Goal, steps: int | None) -> tuple[Trainable, Goal]:
     """The Workload, and the goal that it does not state itself. Raises BadInput if `given` cannot become a Workload."""
+    if is_of_ray(given):
+        raise BadInput(
+            f"Sweep(workload={shown(given)}): a Trainable of Ray; write a generator, def train(config, state), that does what setup does, "
+            "then what step does in a loop, with yield metrics, state (docs/own_training.md)."
+        )
     if objection := as_class(f"Sweep(workload={shown(given)})", given, object):
         raise BadInput(objection)
     if isinstance(given, Trainable):

@@ -88,10 +88,11 @@ class Yielding:
                 decisions = control.take()
                 before = [decision for decision in decisions if decision.step <= self.step]
                 yield from before  # decisions come before the report of their epoch
-                yield self._report(told, seconds, streams)
-                yield from decisions[len(before) :]
+                report = self._report(told, seconds, streams)
                 if not self._is_checked and (problem := self._check_state()):
                     yield Notice(step=self.step, text=problem, once=True)
+                yield report  # after which the trial may be stopped, and saved
+                yield from decisions[len(before) :]
         finally:
             if hasattr(steps, "close"):
                 steps.close()  # so that everything it started ends with it
@@ -144,7 +145,10 @@ class Yielding:
             codec.check(_plain(self._state() if callable(self._state) else self._state))
         except Exception as error:
             self._can_keep = False
-            return f"no checkpoints, so an interruption starts a trial over: {error}"
+            return (
+                f"no checkpoints, so an interruption starts a trial over: {error}; of another object yield pickle.dumps(it), and "
+                "pickle.loads() it when the training starts"
+            )
         return ""
 
     def state(self) -> dict[str, Any]:

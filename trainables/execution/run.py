@@ -196,8 +196,8 @@ def _without_checkpoint(assignment: Assignment, step: int) -> str:
     if any(Path(path).is_relative_to(assignment.folder) for path in assignment.digests):
         return f"no usable checkpoint: trained again from step {step}"
     return (
-        f"no checkpoint yet, so trained again from step {step}: a trial writes its first one when it is as old as "
-        "Sweep(checkpoint_seconds=…), 5 s by default"
+        f"no checkpoint yet, so trained again from step {step}: a trial whose state can be saved writes its first one when it is as "
+        "old as Sweep(checkpoint_seconds=…), 5 s by default"
     )
 
 
