@@ -58,10 +58,11 @@ class BohbSearch(Searcher):
         found = _results(history)
         if found is None:
             fewest = 2 * _enough(history.space)
-            return propose_random(history, origin="initial", evidence=f"random: no step with {fewest} results yet")
+            evidence = f"random: no step with {fewest} results yet"
+            return propose_random(history, origin="initial", evidence=evidence, bracketed=True)
         rng = np.random.default_rng(derived_seed(history.seed, len(history), "bohb"))
         if rng.random() < self.random_share:
-            return propose_random(history)
+            return propose_random(history, bracketed=True)
         step, ranked = found
         count = max(_enough(history.space), math.floor(self.good_share * len(ranked)))
         good = _density(ranked[:count], history.space, self.min_bandwidth)

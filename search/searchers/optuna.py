@@ -60,9 +60,9 @@ class _OptunaSearcher(Searcher):
         results, title = self._results(history), type(self).__name__
         if results < self.n_startup_trials:
             evidence = f"random: {title} has {results} of the {self.n_startup_trials} results it starts with"
-            return propose_random(history, origin="initial", evidence=evidence)
+            return propose_random(history, origin="initial", evidence=evidence, bracketed=True)
         if generator(history, "share").random() < self._random_share(history):
-            return propose_random(history)
+            return propose_random(history, bracketed=True)
         with _quiet():
             frozen = self._frozen(history)
             return propose(
