@@ -46,7 +46,8 @@ class BayesSearch(Searcher):
     Costs      for a suggestion 0.05 s at 200 results; it fits the model again (0.3 s) whenever there are
                30 % more. Of more than 300 results it takes the better ones and a spread of the others, so
                that time and memory stay bounded.
-    Settings   n_initial (8): random configurations before the model.
+    Settings   n_initial (8): random configurations before the model, three in four of them from the middle of the
+               logarithmic ranges (`search.domain.prior.towards_middle`).
     Not for    early stopping and tasks: it learns only from full results, MultitaskSearch from all.
     Source     Letham et al., Constrained Bayesian Optimization with Noisy Experiments, Bayesian Analysis 2019;
                qLogNoisyExpectedImprovement of BoTorch (Ament et al., NeurIPS 2023). Priors: Hvarfner et al.,

@@ -4,7 +4,8 @@ Use when   a scheduler cuts trials at rungs (Hyperband, ASHA): early results ste
 Costs      milliseconds per suggestion.
 Settings   good_share (0.15): the share of the results that counts as good. samples (64): draws from the good density;
            the one with the highest ratio is suggested. widening (3): multiplies the bandwidths when drawing.
-           random_share (1/3): the share of random suggestions. min_bandwidth (0.03): in the unit cube.
+           random_share (1/3): the share of random suggestions, of which, as of the first ones, three in four are from the
+           middle of the logarithmic ranges (`search.domain.prior.towards_middle`). min_bandwidth (0.03): in the unit cube.
 Not for    fewer than 2 (d + 1) results at one step, with d parameters: until then it draws at random.
 Source     Falkner, Klein and Hutter, BOHB, ICML 2018, and HpBandSter; with Hyperband as the scheduler it is BOHB.
            Kernels: Gaussian, and Aitchison and Aitken's for choices; bandwidths by the normal reference rule.

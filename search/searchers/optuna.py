@@ -79,8 +79,9 @@ class Tpe(_OptunaSearcher):
 
     Use when   in general: any space, any number of workers, early stopping.
     Costs      5 ms per suggestion at 100 trials, 0.1 s at 5,000 (0.3 s the first time).
-    Settings   n_startup_trials (10): random results before the model. n_ei_candidates (24): draws to choose
-               from. random_share (1/3): the share of random suggestions if trials are stopped early.
+    Settings   n_startup_trials (10): random results before the model, three in four of them from the middle of the
+               logarithmic ranges (`search.domain.prior.towards_middle`), as are later random ones. n_ei_candidates (24):
+               draws to choose from. random_share (1/3): the share of random suggestions if trials are stopped early.
                Otherwise Optuna's defaults: multivariate over the parameters that are always active,
                one by one for conditional ones; running trials count as bad (constant liar).
     Not for    few, expensive trials of a smooth function: a Gaussian process needs fewer of them.
@@ -134,7 +135,7 @@ class GaussianProcess(_OptunaSearcher):
 
     Use when   trials are expensive and few (up to about 200), with numbers that act smoothly.
     Costs      0.1 s per suggestion, and some seconds while other trials run; grows with the cube of the trials.
-    Settings   n_startup_trials (10): random full results before the model.
+    Settings   n_startup_trials (10): random full results before the model, drawn as those of Tpe.
     Not for    early stopping: it learns only from full results; conditional parameters are drawn at random.
     Source     Optuna's GPSampler: Matern 5/2 with a length for each parameter, log expected improvement, and
                its batch form while trials run.
