@@ -51,7 +51,9 @@ class Population(Searcher):
         """The population's next need: a new member, a fork to replace one that died or is behind, or a resumption."""
         population = members(history)
         if len(population) < self.population and history.room:
-            return replace(propose_random(history, origin="initial", bracketed=True), until=min(self.interval, history.horizon))
+            return replace(
+                propose_random(history, origin="initial", bracketed=True), until=min(self.interval, history.horizon)
+            )
         living = [member for member in population if member.is_alive]
         for member in population:
             if not member.is_alive and not member.is_lost(self.interval):
@@ -179,7 +181,9 @@ def _replaced(member: Member, living: list[Member], history: History, rules: Pop
             until = min(step + rules.interval, history.horizon)
             return _forked(member, parents, step, until, history, rules)
     if not living and history.room:
-        fresh = propose_random(history, origin="initial", evidence=f"in place of trial {member.trial.number}", bracketed=True)
+        fresh = propose_random(
+            history, origin="initial", evidence=f"in place of trial {member.trial.number}", bracketed=True
+        )
         return replace(fresh, until=min(rules.interval, history.horizon), replaces=member.trial.number)
     return None
 
