@@ -577,6 +577,22 @@ def test_every_check_bears_a_run_with_hardly_any_trials(tmp_path: Path, trials: 
     assert (section(run) is None) == (trials == 0)
 
 
+@pytest.mark.parametrize(
+    ("bad", "elsewhere", "found"),
+    [(4, 0, ["gpu-2"]), (4, 1, ["gpu-2"]), (2, 0, []), (4, 9, [])],  # few failures; failures everywhere
+)
+def test_a_machine_on_which_trials_fail_is_named(bad: int, elsewhere: int, found: list[str], tmp_path: Path) -> None:
+    trials = [replace(trial, machine="gpu-1") for trial in drawn(bowl(0.5), 15)]
+    trials[:elsewhere] = [replace(trial, status=Status.FAILED, reason="no GPU") for trial in trials[:elsewhere]]
+    there = [replace(trial, machine="gpu-2") for trial in drawn(bowl(0.5), 5, seed=1)]
+    there[:bad] = [replace(trial, status=Status.FAILED, reason="no GPU") for trial in there[:bad]]
+    findings = [finding for finding in checks(run_of(tmp_path, [*trials, *there])) if finding.key == "machine"]
+    assert [finding.about for finding in findings] == found
+    if found:
+        assert f"on the machine gpu-2: {bad} of the 5" in findings[0].sentence
+        assert f"{elsewhere} of 15 failed" in findings[0].evidence
+
+
 def test_diverged_trials_enter_no_check_as_results(tmp_path: Path) -> None:
     broken = [Told(trial.config, [math.nan], Status.DIVERGED, reason="loss is nan") for trial in drawn(bowl(0.5), 30)]
     assert [finding.key for finding in checks(run_of(tmp_path, broken))] == ["failures", "few_trials"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.driving.time_spent import WAITED
+from orchestrator.record.encoding import NODE
 from orchestrator.record.ledger import Ledger
 from orchestrator.record.schema import STATE
 from orchestrator.sweep import Sweep
@@ -29,6 +30,7 @@ class Told:
     seconds: float = 1.0  # of a report
     start_seconds: float = 0.0  # by which its first report takes longer
     metrics: Mapping[str, float] = field(default_factory=dict)  # beside the metric
+    machine: str = ""  # where it trained, in a cluster
 
 
 def tell(folder: Path, trials: Sequence[Told], sweep: Sweep | None = None, *, waited: float = 0.0) -> Path:
@@ -39,6 +41,8 @@ def tell(folder: Path, trials: Sequence[Told], sweep: Sweep | None = None, *, wa
         for number, trial in enumerate(trials):
             given = Suggestion("start", trial.config, number, task=trial.task, origin=trial.origin)
             ledger.add_suggestion(number, given, seed=number)
+            if trial.machine:
+                ledger.add_event(NODE, trial.machine, number)
             for step, value in enumerate(trial.values, start=1):
                 took = trial.seconds + trial.start_seconds * (step == 1)
                 ledger.add_report(number, step, value, took, {"loss": value} | dict(trial.metrics))

@@ -13,6 +13,7 @@ from orchestrator.page.health.edited import edited
 from orchestrator.page.health.failures import failures
 from orchestrator.page.health.finding import SEVERITIES, Finding
 from orchestrator.page.health.influence import influence
+from orchestrator.page.health.machine import machine
 from orchestrator.page.health.noise import noise
 from orchestrator.page.health.overfitting import overfitting
 from orchestrator.page.health.progress import baseline_is_best, few_trials
@@ -27,6 +28,7 @@ from orchestrator.page.recorded import Recorded
 
 CHECKS: tuple[Callable[[Recorded], list[Finding]], ...] = (
     failures,
+    machine,
     searcher,
     alike,
     few_trials,
