@@ -152,6 +152,13 @@ def test_a_population_of_scripts_that_only_print_is_refused_at_once(tmp_path: Pa
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_script_may_report_in_a_module_that_it_imports(tmp_path: Path) -> None:
+    script = workload(tmp_path, "import engine\nengine.run()")
+    (tmp_path / "engine.py").write_text("import reporting  # a copy\ndef run(): reporting.report(1, loss=0.5)")
+    assert script.forks
+    assert Script("bash train.sh", metric="loss", mode="min", horizon=2).forks  # nobody knows
+
+
 def test_a_step_that_was_printed_fails_where_others_may_fork(tmp_path: Path) -> None:
     content = "for epoch in range(1, 9): print(f'epoch {epoch}: loss={1 / epoch}', flush=True)"
     with pytest.raises(ScriptFailed, match=r"step 4 came without report\(\)"):

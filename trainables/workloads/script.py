@@ -64,6 +64,7 @@ from trainables.scripts.shared_files import IN_OWN_FOLDER, has_checkpoint
 from trainables.scripts.shell_scripts import lost_parameter, starts_a_shell
 from trainables.scripts.source_names import never_prints
 from trainables.scripts.started_files import started_files
+from trainables.source_files import imported_files, source
 
 if TYPE_CHECKING:
     from search.space import Space
@@ -168,8 +169,13 @@ class Script(CommandLine):
 
     @property
     def forks(self) -> bool:  # type: ignore[override]
-        """Whether a trial can continue from another's checkpoint: if it calls report(), or its text is unknown."""
-        return self.reports or not self._text
+        """Whether a trial may continue from another's checkpoint: unless neither the script nor what it imports names report()."""
+        entry = entry_point(shlex.split(self.command))
+        if entry is None or not entry.text:
+            return True
+        script = entry.path.absolute()
+        imported = imported_files(script, [script.parent, *(place.absolute() for place in roots())])
+        return any(re.search(r"\breport\b", text) for text in (entry.text, *(source(path) or "" for path in imported)))
 
     @property
     def ignores_seed(self) -> bool:
