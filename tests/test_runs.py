@@ -12,6 +12,7 @@ import socket
 import sqlite3
 import sys
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def test_runs_are_listed_with_the_newest_first(runs: Path) -> None:
     new, old = json.loads(text)
     assert (old["name"], old["tags"], old["note"]) == ("old", ["good", "crop"], "after fixing the crop")
     assert new["trials"] == {"completed": 2}
-    assert new["began"] <= new["last"]
+    assert datetime.fromisoformat(new["began"]) <= datetime.fromisoformat(new["last"]) < datetime.now(timezone.utc)
     files = [path for path in (runs / "new").rglob("*") if path.is_file()]
     assert look(runs / "new").bytes == sum(path.stat().st_size for path in files)
     assert json.loads(command("list", "--runs", str(runs), "--tag", "good", "--json")[1])[0]["name"] == "old"

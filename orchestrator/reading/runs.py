@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,8 @@ class Glance:
             "name": self.folder.name,
             "folder": str(full_path(self.folder)),
             "state": self.state,
-            "began": self.began,
-            "last": self.last,
+            "began": _with_zone(self.began),
+            "last": _with_zone(self.last),
             "bytes": self.bytes,
             "tags": list(self.tags),
             "note": self.note,
@@ -52,6 +53,11 @@ class Glance:
             "failures": self.facts.get("failures", []),
             "problem": self.problem,
         }
+
+
+def _with_zone(time: str) -> str:
+    """A time of the record in the form of ISO 8601, such as 2026-11-30T20:56:08.712479+00:00; empty if it is unknown."""
+    return datetime.fromisoformat(time).replace(tzinfo=timezone.utc).isoformat() if time else ""
 
 
 def run_folders(folder: Path) -> list[Path]:
