@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
@@ -15,10 +16,10 @@ import pytest
 from rich.console import Console
 from ruamel.yaml import YAML
 
-from orchestrator import Script, Space, loguniform
+from orchestrator import Grid, Script, Space, choice, loguniform, when
 from orchestrator.console.typed_command import recorded_line
 from orchestrator.driving.places import Places
-from orchestrator.reading.export import best_as_yaml, by_hand
+from orchestrator.reading.export import best_as_yaml, by_hand, write_trials
 from orchestrator.reading.printed_summary import print_summary
 from orchestrator.reading.summary import summary
 from orchestrator.record.ledger import Ledger
@@ -195,3 +196,16 @@ def test_a_checkpoint_and_a_command_say_that_they_are_of_the_first_training(tmp_
     assert f"# Of the first training: its own score is {first}.\ncheckpoint: " in text
     assert "# With the seed of the first training.\ncommand: " in text
     assert f"checkpoints/script; the score of this model is the first score, {first:.4g}\n" in out.getvalue()
+
+
+def test_none_is_null_and_the_cell_of_a_parameter_that_is_not_active_is_empty(tmp_path: Path) -> None:
+    more = {"warmup": choice([None, 5]), "shape": when(choice([None]), warmup=5)}
+    space = Space({"learning_rate": loguniform(1e-3, 1.0), "momentum": 0.5, "batch_size": 16} | more)
+    driver = simulated(tmp_path / "run", small_sweep(space=space, searcher=Grid(2), num_samples=4))
+    ledger = Ledger.read(tmp_path / "run")
+    write_trials(ledger, tmp_path / "trials.csv")
+    rows = list(csv.DictReader((tmp_path / "trials.csv").read_text().splitlines()))
+    assert {(row["config.warmup"], row["config.shape"]) for row in rows} == {("null", ""), ("5", "null")}
+    assert driver.best is not None
+    assert f"warmup: {driver.best.config['warmup'] or 'null'}\n" in best_as_yaml(ledger)
+    ledger.close()

@@ -22,6 +22,8 @@ parser.add_argument("--heads", choices=[1, 2])
 parser.add_argument("--optimizer", choices=("sgd", "adam"))
 parser.add_argument("--widths", type=int, nargs="+")
 parser.add_argument("--free", type=lambda text: int(float(text)))
+parser.add_argument("--fused", action="store_true")
+parser.add_argument("--clip", default="none", type=lambda text: None if text == "none" else float(text))
 parser.add_argument("--computed", choices=list(vars()))
 args = parser.parse_args()
 print("epoch 1: loss=0.5")
@@ -83,6 +85,11 @@ def refusal(workload: Script, **parameters: Any) -> str:
         (ARGPARSE, "batch_size", uniform(16.5, 256), "--batch-size takes whole numbers ({}, line 4), but the parameter 'batch_size' may be 137.4"),
         (ARGPARSE, "batch_size", uniform(16.5, 256), "tune it with randint(17, 256)."),
         (ARGPARSE, "batch_size", loguniform(16, 256), "tune it with lograndint(16, 256)."),
+        (ARGPARSE, "batch_size", choice([None, 16]), "'batch_size' may be None, and no word says None to --batch-size ({}, line 4): the flag is left out, and the script trains with its default, 32. Write 'batch_size': choice(['none', 16])"),
+        (ARGPARSE, "fused", choice([None, True]), "its default, False. Tune it as choice([True, False])."),
+        (CLICK, "layers", choice([None, 2]), "its default, 3."),
+        (TYPER, "rate", choice([None, 0.5]), "its default, 0.1."),
+        (ABSL, "optimizer", choice([None, "adam"]), "its default, 'sgd'."),
         (ARGPARSE, "batch_size", choice([16, 2.5]), "may be 2.5; tune it with whole numbers"),
         (ARGPARSE, "batch_size", choice([True, False]), "may be False; tune it with whole numbers"),
         (ARGPARSE, "batch_size", 16.0, "may be 16.0"),
@@ -114,10 +121,18 @@ def test_a_value_that_the_flag_does_not_take_is_refused(
     ("text", "parameters"),
     [
         (ARGPARSE, {"batch_size": pow2(16, 64), "momentum": uniform(0, 1), "layers": randint(1, 3)}),
-        (ARGPARSE, {"batch_size": choice([16, None]), "optimizer": choice(["sgd", "adam"]), "momentum": 1}),
+        (
+            ARGPARSE,
+            {
+                "batch_size": 16,
+                "optimizer": choice(["sgd", None]),
+                "momentum": choice([None, 1]),
+                "clip": choice([None, 1]),
+            },
+        ),
         (ARGPARSE, {"free": uniform(1, 4), "widths": choice([8.5])}),
         (ARGPARSE.replace("parse_args()", "parse_args(['--layers', '1'])\nimport sys; sys.argv"), {"layers": 9}),
-        (CLICK, {"batch-size": lograndint(2, 9), "layers": 3, "any-case": "SGD", "optimizer": "adam"}),
+        (CLICK, {"batch-size": choice([None, 2]), "layers": 3, "any-case": "SGD", "optimizer": "adam"}),
         (TYPER, {"batch_size": lograndint(2, 9), "rate": uniform(0, 1)}),
         (TYPER, {"batch_size": 64.0}),  # which typer reads as 64
         (ABSL, {"batch_size": lograndint(2, 9), "optimizer": "adam"}),
@@ -149,3 +164,33 @@ def test_parameters_and_values_in_the_command_are_checked_too(tmp_path: Path) ->
     said = refusal(script(tmp_path, ARGPARSE, " --momentum 0.5 --batch-size 2e3"), layers=1)
     assert f"--batch-size takes whole numbers ({tmp_path / 'train.py'}, line 4), not '2e3', which is in" in said
     script(tmp_path, ARGPARSE, " --optimizer x{kind} --layers 1").check_space(Space({"kind": choice(["adamw"])}))
+
+
+@pytest.mark.parametrize(
+    ("command", "settings", "is_told"),
+    [
+        ("python train.py --clip {clip}", {}, False),
+        ("python train.py model.clip={clip}", {}, True),
+        ("env CLIP={clip} python train.py", {}, False),
+        ("python train.py", {"flag": "model.{name}={value}"}, True),
+        ("python train.py", {"flag": "--{name} {value}"}, False),
+        ("python train.py {config}", {"config": "yaml"}, True),
+        ("python train.py {config}", {"config": "toml"}, False),
+        ("python train.py {config} --clip={clip}", {"config": "yaml"}, False),
+        ("python logs.py", {}, True),  # wandb.config has it
+    ],
+)
+def test_where_no_word_says_none_the_sweep_warns(
+    command: str, settings: dict[str, Any], is_told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").write_text("import sys\nprint('epoch 1: loss=0.5', sys.argv)\n")
+    (tmp_path / "logs.py").write_text("import wandb\n")
+    workload = Script(command, metric="loss", mode="min", horizon=1, **settings)
+    told = " ".join(workload.warnings(Space({"clip": choice([None, 0.5])})))
+    assert told == "" if is_told else "write 'clip': choice(['none', 0.5]) and let the script" in told
+    words = workload.arguments({"clip": None})
+    assert [word for word in words if "null" in word] == (
+        ["model.clip=null"] if is_told and "model" in repr(workload) else []
+    )
+    assert workload.warnings(Space({"clip": uniform(0, 1)})) == []

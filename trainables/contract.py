@@ -164,6 +164,10 @@ class CommandLine(OwnTraining):
         """
 
     @abstractmethod
+    def warnings(self, space: Space) -> list[str]:
+        """Why a trial may train something else than what is recorded for it, with the remedy: told at the start, too."""
+
+    @abstractmethod
     def files(self) -> Sequence[Path]:
         """The user's own files that it starts, and the config files that it starts from, as far as they are known and there."""
 

@@ -42,7 +42,8 @@ def warnings(sweep: Sweep) -> list[str]:
         _unwatched,
         baseline.warning,
     )
-    return [warning for check in checks if (warning := check(sweep))]
+    own = sweep.workload.warnings(sweep.space) if isinstance(sweep.workload, CommandLine) else []
+    return [*own, *(warning for check in checks if (warning := check(sweep)))]
 
 
 def _direction(sweep: Sweep) -> str:

@@ -146,8 +146,14 @@ def yaml_text(content: Mapping[str, Any], remarks: Mapping[str, str] | None = No
 
     from ruamel.yaml import YAML
     from ruamel.yaml.comments import CommentedMap
+    from ruamel.yaml.representer import RoundTripRepresenter
 
+    class Representer(RoundTripRepresenter):
+        """Writes None as null, not as nothing."""
+
+    Representer.add_representer(type(None), lambda self, _: self.represent_scalar("tag:yaml.org,2002:null", "null"))
     yaml = YAML()
+    yaml.Representer = Representer
     yaml.default_flow_style = False
     yaml.width = 4096
     stream = io.StringIO()
@@ -217,10 +223,14 @@ def write_trials(ledger: Ledger, target: IO[str] | Path) -> None:
 
 
 def _write_csv(rows: Sequence[Mapping[str, Any]], target: IO[str] | Path) -> None:
+    """A parameter that is None becomes null; the cell of one that is not active stays empty."""
     with _stream(target) as stream:
         writer = csv.DictWriter(stream, list(dict.fromkeys(name for row in rows for name in row)))
         writer.writeheader()
-        writer.writerows(rows)
+        for row in rows:
+            writer.writerow(
+                {**row} | {name: "null" for name in row if name.startswith("config.") and row[name] is None}
+            )
 
 
 @contextlib.contextmanager

@@ -46,4 +46,4 @@ def costed_rows(ledger: Ledger) -> list[dict[str, Any]]:
         steps = max(0, trial.step - trial.began)
         row["full_trainings"] = round(steps * history.costs.rate(trial.task, len(history)), 6)
     first = dict.fromkeys(["trial", *(name for row in rows for name in row if name.startswith("config."))])
-    return [{name: row.get(name) for name in first} | row for row in rows]
+    return [{name: row.get(name, "") for name in first} | row for row in rows]

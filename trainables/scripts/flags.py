@@ -9,7 +9,7 @@ import difflib
 import itertools
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
@@ -17,6 +17,7 @@ from typing import Any
 
 from search.records import Config
 from search.work import CONFIG
+from trainables.scripts.entry_point import entry_point
 
 SHELLS = ("sh", "bash", "dash", "ksh", "zsh", "fish")
 _SHORT_FORMS = (
@@ -31,7 +32,7 @@ _QUOTED = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|\\.""", re.S)
 @dataclass(frozen=True)
 class Flag:
     """A flag: `name` without dashes, whether it takes a value or several, the flag that turns it `off`, whether it is on by
-    default; of which type its value is, if that and the `choices` alone decide."""
+    default; of which type its value is, if that and the `choices` alone decide; its `default` in Python's words, if known."""
 
     name: str
     takes_value: bool = True
@@ -42,6 +43,7 @@ class Flag:
     is_hidden: bool = False
     kind: str = ""
     choices: tuple[Any, ...] = ()
+    default: str = ""
 
     def words(self, value: Any) -> list[str]:
         """The words of the command line for this value."""
@@ -87,16 +89,30 @@ def command_words(
 def filled(command: str, values: Mapping[str, Any]) -> list[str]:
     """The words of a command, each `{name}` replaced by its value.
 
-    If there is no such value, because the parameter is not active, the word is left out, and the flag before it, too.
+    If there is no such value, because the parameter is not active, the word is left out, and the flag before it, too. So is
+    None, of which only a word key={name} of a Python script can tell: Hydra and OmegaConf read key=null as None.
     """
     words: list[str] = []
-    for word in shlex.split(command):
+    given = shlex.split(command)
+    for place, word in enumerate(given):
         named = names_in(word)
-        if named <= set(values) and not any(values[name] is None for name in named):
+        if [values.get(name, 0) for name in named] == [None] and says_none(given, place):
+            words.append(f"{word.partition('=')[0]}=null")
+        elif named <= set(values) and not any(values[name] is None for name in named):
             words.append(_FORMATTER.vformat(word, (), values) if named or "{{" in word or "}}" in word else word)
         elif words and re.fullmatch(r"--?[^\W\d_][\w.-]*", words[-1]):
             words.pop()
     return words
+
+
+def says_none(words: Sequence[str], place: int) -> bool:
+    """Whether the word there is key={name} for a Python script, and no variable for `env` or `docker run -e`."""
+    entry = entry_point(words)
+    return entry is not None and place > entry.place and is_setting(words[place])
+
+
+def is_setting(word: str) -> bool:
+    return bool(re.fullmatch(r"[^-=][^=]*=\{[^{}]*\}", word))
 
 
 def shell_sign(command: str) -> str | None:
@@ -176,7 +192,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 def _flag_words(name: str, value: Any, flag: str | None, known: Mapping[str, Flag]) -> list[str]:
     if flag is not None:
-        return [] if value is None else [word.format(name=name, value=value) for word in shlex.split(flag)]
+        if value is None and not is_setting(flag):
+            return []
+        return [word.format(name=name, value="null" if value is None else value) for word in shlex.split(flag)]
     found = find(name, known)
     if found is not None:
         return found.words(value)

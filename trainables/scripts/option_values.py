@@ -1,4 +1,5 @@
-"""Values that a script's flag cannot take, as its parser says: of a type, or the only choices.
+"""Values that a script's flag cannot take, as its parser says: of a type, or the only choices. And None, for which there
+is no word: the flag is left out, and the script trains with its default.
 
 So a space which proposes other values is refused before the start.
 """
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.domain.parameters import Float, Parameter
 from trainables.scripts.entry_point import EntryPoint, entry_point
-from trainables.scripts.flags import Flag, find, names_in
+from trainables.scripts.flags import Flag, find, is_setting, names_in, says_none
 
 if TYPE_CHECKING:
     from search.space import Space
@@ -41,16 +42,18 @@ def wrong_value(command: str, known: Mapping[str, Flag], space: Space) -> str:
     entry = entry_point(words)
     if entry is None:
         return ""
-    flags = {name: found for name in space.names if (found := find(name, known))}
     for flag, value in _given(words[entry.place + 1 :], known):
-        if (name := value[1:-1]) in space.parameters and value == f"{{{name}}}":
-            flags[name] = flag
-        elif not names_in(value) and not _takes(flag, value):
+        if not names_in(value) and not _takes(flag, value):
             return f"{command!r}: {_taken(flag, entry)}, not {value!r}, which is in the command."
-    for name, flag in flags.items():
+    for name, flag in _flags(words, known, space).items():
         values = space.parameters[name].values(MOST)
         wrong = [value for value in values if not _takes(flag, value)]
         if wrong and (len(wrong) == len(values) or not space.describe()["constraints"]):  # which may exclude some
+            if None in wrong:
+                return (
+                    f"{command!r}: the parameter {name!r} may be None, and no word says None to --{flag.name} ({_declared(flag, entry)}): "
+                    f"the flag is left out, and the script trains with its default, {flag.default}. {_none_remedy(name, values, flag)}"
+                )
             return (
                 f"{command!r}: {_taken(flag, entry)}, but the parameter {name!r} may be {wrong[len(wrong) // 2]!r}; "
                 f"{_remedy(space.parameters[name], flag)}"
@@ -58,8 +61,57 @@ def wrong_value(command: str, known: Mapping[str, Flag], space: Space) -> str:
     return ""
 
 
+def unsaid_none(command: str, flag: str | None, config: str | None, known: Mapping[str, Flag], space: Space) -> str:
+    """Which parameter may be None, where the script is not told and its default is not known, with the remedy; else empty."""
+    words, named = shlex.split(command), names_in(command)
+    entry, flags = entry_point(words), _flags(words, known, space)
+    reads_otherwise = entry is not None and re.search(r"\bwandb\b|\bparameters\(", entry.text)
+    for name, parameter in space.parameters.items():
+        if None not in (values := parameter.values(MOST)) or (name in flags and flags[name].default):
+            continue
+        if name in named:
+            is_told = all(says_none(words, at) for at, word in enumerate(words) if name in names_in(word))
+        elif config is not None:
+            is_told = not config.endswith("toml")
+        else:
+            is_told = bool(is_setting(flag) if flag is not None else reads_otherwise)
+        if not is_told:
+            left = (
+                "its key is left out of the TOML file"
+                if config and name not in named
+                else "its word is left out of the command"
+            )
+            return (
+                f"{name!r} may be None. Then {left}, and the script trains with its own default, which may be another value: write "
+                f"{_none_as_a_word(name, values)} and let the script turn 'none' into None"
+            )
+    return ""
+
+
+def _flags(words: list[str], known: Mapping[str, Flag], space: Space) -> dict[str, Flag]:
+    """The flag of each parameter, by its name or as the command has it."""
+    flags = {name: found for name in space.names if (found := find(name, known))}
+    for flag, value in _given(words, known):
+        if (name := value[1:-1]) in space.parameters and value == f"{{{name}}}":
+            flags[name] = flag
+    return flags
+
+
+def _none_remedy(name: str, values: list[Any], flag: Flag) -> str:
+    if not flag.takes_value:
+        return "Tune it as choice([True, False])."
+    return f"Write {_none_as_a_word(name, values)} and let the script turn 'none' into None, or make None its default."
+
+
+def _none_as_a_word(name: str, values: list[Any]) -> str:
+    options = ", ".join(repr("none" if value is None else value) for value in values)
+    return f"{name!r}: " + (f"choice([{options}])" if len(values) > 1 else options)
+
+
 def _takes(flag: Flag, value: Any) -> bool:
-    if value is None or not flag.kind:  # the flag is left out; it may take anything
+    if value is None:  # the flag is left out
+        return flag.default in ("", "None")
+    if not flag.kind:  # it may take anything
         return True
     try:
         read = _READ[flag.kind](str(value))
@@ -69,11 +121,15 @@ def _takes(flag: Flag, value: Any) -> bool:
 
 
 def _taken(flag: Flag, entry: EntryPoint) -> str:
-    """What the flag takes, and where the script declares it, as far as a line with its name tells."""
+    return f"--{flag.name} takes {_in_words(flag)} ({_declared(flag, entry)})"
+
+
+def _declared(flag: Flag, entry: EntryPoint) -> str:
+    """Where the script declares the flag, as far as a line with its name tells."""
     words = "[-_]".join(map(re.escape, re.split("[-_]", flag.name)))
     name = re.compile(rf"(?<!\w){words}(?![\w-])")
     line = next((f", line {at}" for at, text in enumerate(entry.text.splitlines(), 1) if name.search(text)), "")
-    return f"--{flag.name} takes {_in_words(flag)} ({entry.path}{line})"
+    return f"{entry.path}{line}"
 
 
 def _in_words(flag: Flag) -> str:

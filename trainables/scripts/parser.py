@@ -62,6 +62,7 @@ def _told(told: Mapping[str, Any]) -> Parser:
                 flags.setdefault(name, Flag(
                     name, each["takes"] != "nothing", each["takes"] == "many", off, is_short=not long, is_on=each["is_on"],
                     is_hidden=each["is_hidden"], kind=each.get("kind", ""), choices=tuple(each.get("choices", ())),
+                    default=each.get("default", ""),
                 ))  # fmt: skip
     commands = {name: _told(each) for name, each in told["commands"].items()}
     return Parser(flags, commands, True, told["is_strict"], told["abbreviates"])

@@ -1,15 +1,19 @@
-"""Why the program of a command cannot be started: it is missing, not executable, or its first line names no interpreter."""
+"""Why the program of a command cannot be started: it is missing, not executable, or its first line names no interpreter; or
+there is no such module."""
 
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import os
 import shlex
 import shutil
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
-from trainables.scripts.entry_point import is_program
+from trainables.scripts.entry_point import entry_point, is_program, roots
+from trainables.scripts.flags import nearest
 
 RUNNERS = {  # of scripts, by their endings
     ".py": "python", ".sh": "bash", ".bash": "bash", ".R": "Rscript", ".jl": "julia", ".js": "node", ".lua": "lua",
@@ -49,6 +53,28 @@ def no_program(program: str) -> str:
         else f"Give its full path{'' if os.path.isabs(program) else ', or start in the folder of the script'}."
     )
     return f"there is no program {program!r} in {Path.cwd()}. {remedy}"
+
+
+def refuse_missing_module(words: Sequence[str]) -> None:
+    """Raise ValueError if a module of a package that is in this folder is not there; of other packages nobody knows."""
+    before = list(takewhile(lambda word: word != "-m", words))
+    if len(words) < len(before) + 2 or entry_point(before) is not None:  # -m is an option of the script
+        return
+    module = words[len(before) + 1]
+    package, *others = module.split(".")
+    root = next((root for root in roots() if any((root / package).glob("*.py"))), None)
+    if not others or not package or root is None:  # "./model" is no module
+        return
+    installed = importlib.util.find_spec(package)
+    if installed is not None and installed.origin is not None and not (root / package / "__init__.py").is_file():
+        return  # it comes before a folder of its name without that file
+    place = root.joinpath(*module.split("."))
+    if any(place.parent.glob(f"{place.name}.*")) or place.is_dir():  # an extension of Python is a module, too
+        return
+    found = sorted(path.stem for path in place.parent.glob("*.py") if path.stem != "__init__")
+    near = nearest(place.name, found)
+    hint = f" Did you mean {'.'.join([*module.split('.')[:-1], near])!r}?" if near else ""
+    raise ValueError(f"there is no module {module!r} in {Path.cwd() / root}.{hint}")
 
 
 def _first_line(path: Path) -> str:

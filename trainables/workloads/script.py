@@ -25,7 +25,6 @@ docs/own_script.md has the details.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shlex
@@ -56,9 +55,9 @@ from trainables.scripts.flags import (
     shell_sign,
     variable_in,
 )
-from trainables.scripts.option_values import wrong_value
+from trainables.scripts.option_values import unsaid_none, wrong_value
 from trainables.scripts.printed import measured as measured
-from trainables.scripts.programs import no_program, refused_by_make, why_not_started
+from trainables.scripts.programs import no_program, refuse_missing_module, refused_by_make, why_not_started
 from trainables.scripts.runners import container_doubt, detaches, import_remedy, withholds_output
 from trainables.scripts.shared_files import IN_OWN_FOLDER, has_checkpoint
 from trainables.scripts.shell_scripts import lost_parameter, starts_a_shell
@@ -207,7 +206,7 @@ class Script(CommandLine):
                 raise ValueError(
                     f"there is no file {name!r} in {Path.cwd()}; give its path relative to that folder, or the full path."
                 )
-        _refuse_missing_module(here)
+        refuse_missing_module(here)
         if detached := detaches(self.command):
             raise ValueError(detached)
         if self.config is not None and "." in self.config:
@@ -258,6 +257,9 @@ class Script(CommandLine):
             flags = ", ".join(f"--{name}" for name in added)
             return f"a shell starts the training, so it is not checked that the training takes {flags}"
         return ""
+
+    def warnings(self, space: Space) -> list[str]:
+        return [text for text in [unsaid_none(self.command, self.flag, self.config, self.known_flags(), space)] if text]
 
     def files(self) -> list[Path]:
         own = [Path(self.config)] if self.config is not None and Path(self.config).is_file() else []
@@ -364,28 +366,6 @@ def _instead(name: str, known: Mapping[str, Flag], names: Sequence[str]) -> str:
         if other != name and (flag := find(other, known)) is not None and flag.name == near:
             return f"its --{near} is the parameter {other!r} already: leave {name!r} out."
     return f"it has --{near}: name the parameter {near.replace('-', '_')!r}."
-
-
-def _refuse_missing_module(words: Sequence[str]) -> None:
-    """Raise ValueError if a module of a package that is in this folder is not there; of other packages nobody knows."""
-    before = list(takewhile(lambda word: word != "-m", words))
-    if len(words) < len(before) + 2 or entry_point(before) is not None:  # -m is an option of the script
-        return
-    module = words[len(before) + 1]
-    package, *others = module.split(".")
-    root = next((root for root in roots() if any((root / package).glob("*.py"))), None)
-    if not others or not package or root is None:  # "./model" is no module
-        return
-    installed = importlib.util.find_spec(package)
-    if installed is not None and installed.origin is not None and not (root / package / "__init__.py").is_file():
-        return  # it comes before a folder of its name without that file
-    place = root.joinpath(*module.split("."))
-    if any(place.parent.glob(f"{place.name}.*")) or place.is_dir():  # an extension of Python is a module, too
-        return
-    found = sorted(path.stem for path in place.parent.glob("*.py") if path.stem != "__init__")
-    near = nearest(place.name, found)
-    hint = f" Did you mean {'.'.join([*module.split('.')[:-1], near])!r}?" if near else ""
-    raise ValueError(f"there is no module {module!r} in {Path.cwd() / root}.{hint}")
 
 
 def _refuse_unknown(command: str, named: set[str], there: set[str]) -> None:

@@ -1,7 +1,8 @@
 """Say what a script's parser takes when the script is asked for --help; sitecustomize.py follows the parser for it.
 
 One line on the standard output, MARK and JSON: {"flags": [{"names": ["--lr"], "kind": "float", …}], "commands": {"train": …}}.
-`kind`: the type of the value, if that and `choices` alone decide which values are taken. Needs Python 3.6 and nothing else.
+`kind`: the type of the value, if that and `choices` alone decide which values are taken. `default`: in Python's words, if it is
+certain. Needs Python 3.6 and nothing else.
 """
 
 import enum
@@ -23,6 +24,10 @@ def say(told: _Told) -> None:
 
 def of_argparse(parser: Any) -> _Told:
     flags, commands, defaults = [], {}, {}  # type: Any, Any, Any
+    is_strict = type(parser).__module__ in (
+        "argparse",
+        "transformers.hf_argparser",
+    )  # others may read flags from elsewhere
     for action in parser._actions:
         defaults.setdefault(action.dest, action.default)  # the first one of a name decides
     for action in parser._actions:
@@ -41,11 +46,8 @@ def of_argparse(parser: Any) -> _Told:
                 {int: "int", float: "float", None: "str"}.get(action.type, "") if is_plain else "", action.choices or (),
                 is_on=takes == 0 and isinstance(action.const, bool) and action.const is defaults[action.dest],
                 is_hidden=action.help == "==SUPPRESS==",
+                default=_default(defaults[action.dest], action.type) if is_strict and not action.required else "",
             ))  # fmt: skip
-    is_strict = type(parser).__module__ in (
-        "argparse",
-        "transformers.hf_argparser",
-    )  # others may read flags from elsewhere
     return {"flags": flags, "commands": commands, "is_strict": is_strict, "abbreviates": parser.allow_abbrev}
 
 
@@ -63,6 +65,7 @@ def _of_command(command: Any, context: Any) -> _Told:
             flags.append(_flag(
                 option.opts, option.secondary_opts, "nothing" if is_switch else "one" if option.nargs == 1 else "many",
                 kind if is_plain else "", choices, is_on=is_switch and option.default is True, is_hidden=option.hidden,
+                default="" if option.required or option.callback else _default(option.default),
             ))  # fmt: skip
     names = command.list_commands(context) if hasattr(command, "list_commands") else ()
     commands = {name: _of_command(command.get_command(context, name), context) for name in names}
@@ -85,18 +88,34 @@ def of_absl(values: Any) -> _Told:
         _flag(
             ["--" + flag.name], ["--no" + flag.name] if flag.boolean else [], "nothing" if flag.boolean else "one",
             _OF_ABSL.get(flag.flag_type(), ""), getattr(flag.parser, "enum_values", None) or (),
+            default=_default(flag.default),
         )
         for flag in values.get_key_flags_for_module(sys.argv[0])
     ]  # fmt: skip
     return {"flags": flags, "commands": {}, "is_strict": False, "abbreviates": False}
 
 
+def _default(value: Any, read: Any = None) -> str:
+    """A default in Python's words; empty if it is not certain, as of a text that the script has `read` as something else."""
+    if value is None or type(value).__name__ == "Sentinel":  # as click says that there is none
+        return "None"
+    is_read = isinstance(value, str) and (value == "==SUPPRESS==" or read not in (None, str, int, float))
+    return repr(value) if isinstance(value, (bool, int, float, str, list, tuple)) and not is_read else ""
+
+
 def _flag(
-    names: Any, off: Any, takes: str, kind: str, choices: Iterable[Any], is_on: bool = False, is_hidden: bool = False
+    names: Any,
+    off: Any,
+    takes: str,
+    kind: str,
+    choices: Iterable[Any],
+    is_on: bool = False,
+    is_hidden: bool = False,
+    default: str = "",
 ) -> _Told:
     listed = list(itertools.islice(choices, MOST))
     is_certain = len(listed) < MOST and all(isinstance(each, (str, int, float)) for each in listed)
-    told = {"names": names, "off": off, "takes": takes, "is_on": is_on, "is_hidden": is_hidden}
+    told = {"names": names, "off": off, "takes": takes, "is_on": is_on, "is_hidden": is_hidden, "default": default}
     return dict(told, kind=kind, choices=listed) if is_certain and (listed or kind != "str") else told
 
 
