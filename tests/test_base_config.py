@@ -124,3 +124,24 @@ def test_a_resume_says_that_the_config_file_was_edited(command: str, file: str, 
     assert "edited" not in simulated(tmp_path / "run", sweep).found
     (tmp_path / file).write_text(FILES[file] + "more: 1\n")
     assert f"{Path(file).name} was edited" in simulated(tmp_path / "run", sweep).found
+
+
+@pytest.mark.parametrize(
+    ("command", "more", "is_told"),
+    [
+        ("python hydra_train.py", "", True),
+        ("python hydra_train.py hydra.run.dir=outputs", "", True),
+        ("python hydra_train.py hydra.run.dir={folder}", "", False),
+        ("python hydra_train.py", "hydra:\n  run:\n    dir: ${oc.env:TRIAL_FOLDER}\n", False),
+        ("python train.py", "", False),
+    ],
+)
+def test_trials_of_a_hydra_app_without_folders_of_their_own_are_warned_of(
+    command: str, more: str, is_told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open("conf/config.yaml", "a") as file:
+        file.write(more)
+    print_plan(sweep_of(command, {"optim.lr": PARAMETER}, **FLAG), Path("runs"))
+    told = capsys.readouterr().out
+    assert ("warning    Hydra names the script's output folder" in told) is is_told
+    assert ("Write hydra.run.dir={folder} in the command" in told) is is_told

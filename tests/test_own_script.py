@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -16,6 +17,8 @@ from tests.support import ROOT, recorded
 pytestmark = [pytest.mark.xdist_group("own_script"), pytest.mark.slow]  # one process follows the page, not each
 PAGE = (ROOT / "docs" / "own_script.md").read_text()
 BLOCKS = re.findall(r"```(python|sh)\n(.*?)```", PAGE, re.DOTALL)
+
+HAS_HYDRA = importlib.util.find_spec("hydra") is not None
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +39,8 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if language != "sh":
             (folder / text.splitlines()[0].lstrip("# ")).write_text(text)
             continue
+        if "hydra" in text and not HAS_HYDRA:
+            continue
         done = subprocess.run(
             ["sh", "-exc", text], cwd=folder, capture_output=True, text=True, timeout=200, env=environment
         )
@@ -43,7 +48,13 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["mine", "logging", "reporting", "csv", "compiled"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mine", "logging", "reporting", "csv", "compiled",
+        pytest.param("hydra", marks=pytest.mark.skipif(not HAS_HYDRA, reason="hydra is not installed: pip install hydra-core")),
+    ],
+)  # fmt: skip
 def test_the_pages_sweeps_end_with_completed_trials_and_whole_curves(name: str, followed: Path) -> None:
     folder = followed / "runs" / name
     endings = recorded(folder, "ending")

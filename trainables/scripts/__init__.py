@@ -5,6 +5,7 @@ Before the start, workloads/script.py asks what is wrong with a command:
     asking, parser, startup/parsers, help_text        what the script's own parser takes
     flags, command_flags, option_values               the words for a configuration; flags and values that are wrong
     config_file, base_config, started_files           the files that it reads, writes or starts from
+    hydra_apps                                        what Hydra does otherwise
 
 Then `run` carries out an assignment: it starts a process, looks at its channels, and yields each new step.
     process, environment, trial_folder                the child, its variables, the files that outlive it

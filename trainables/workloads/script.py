@@ -55,6 +55,7 @@ from trainables.scripts.flags import (
     shell_sign,
     variable_in,
 )
+from trainables.scripts.hydra_apps import shared_outputs
 from trainables.scripts.option_values import unsaid_none, wrong_value
 from trainables.scripts.printed import measured as measured
 from trainables.scripts.programs import no_program, refuse_missing_module, refused_by_make, why_not_started
@@ -259,7 +260,11 @@ class Script(CommandLine):
         return ""
 
     def warnings(self, space: Space) -> list[str]:
-        return [text for text in [unsaid_none(self.command, self.flag, self.config, self.known_flags(), space)] if text]
+        doubts = (
+            unsaid_none(self.command, self.flag, self.config, self.known_flags(), space),
+            shared_outputs(self.command),
+        )
+        return [text for text in doubts if text]
 
     def files(self) -> list[Path]:
         own = [Path(self.config)] if self.config is not None and Path(self.config).is_file() else []
