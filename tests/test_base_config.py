@@ -145,3 +145,14 @@ def test_trials_of_a_hydra_app_without_folders_of_their_own_are_warned_of(
     told = capsys.readouterr().out
     assert ("warning    Hydra names the script's output folder" in told) is is_told
     assert ("Write hydra.run.dir={folder} in the command" in told) is is_told
+
+
+def test_a_hydra_app_without_overrides_is_refused() -> None:
+    parameter = {"optim.lr": PARAMETER}
+    with pytest.raises(
+        ValueError, match=r"no flag --optim\.lr: for a Hydra app, .* write Script\(…, flag=\"\{name\}=\{value\}\"\)"
+    ):
+        sweep_of("python hydra_train.py", parameter)
+    sweep_of("python hydra_train.py optim.lr={optim.lr}", parameter)
+    Path("hydra_train.py").write_text(HYDRA + "import argparse\n")  # which may take the flags before Hydra does
+    sweep_of("python hydra_train.py", parameter)

@@ -92,6 +92,9 @@ OTHERS = {
         "    +------------------------------------", "ValueError: a"),
     "difference": ("AssertionError: lists differ\n  - a\n  + b", "AssertionError: lists differ: - a; + b"),
     "memory": (f"{TRACE}torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB.", "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB."),
+    "argparse": ("usage: a.py [-h] [--rate RATE]\na.py: error: unrecognized arguments: --optim.lr=1 --optim=sgd", "a.py: error: unrecognized arguments: --optim.lr=1 --optim=sgd"),
+    "Hydra": ("usage: train.py [--help] [--hydra-help] [--version]\ntrain.py: error: unrecognized arguments: --optim.lr=1 --optim=sgd",
+        'train.py: error: unrecognized arguments: --optim.lr=1 --optim=sgd For a Hydra app, which takes no flags, write Script(…, flag="{name}={value}").'),
     "make's usage": ("make: unrecognized option '--DEPTH=3'\nmake: unrecognized option '--wd=0'\nUsage: make [options] [target] ...\nOptions:\n"
         "  -k, --keep-going            Keep going after an error.\n\nThis program built for x86_64-pc-linux-gnu\nReport bugs to <bug-make@gnu.org>",
         "make: unrecognized option '--DEPTH=3'"),

@@ -9,6 +9,7 @@ from itertools import takewhile
 
 from search.wording import message_at, one_line, without_ignored
 from trainables.killed import MEMORY, signal_of, told_killed
+from trainables.scripts import hydra_apps
 from trainables.scripts.command_flags import stands_in
 from trainables.scripts.flags import nearest
 from trainables.scripts.printed import visible
@@ -63,7 +64,7 @@ def error_line(errors: str, output: str, known: Collection[str] = (), command: s
     ):
         if found:
             error = one_line(_message(among, found))
-            return _with_hint(error, known or _FLAG.findall(errors), command)
+            return _with_hint(error, known or _FLAG.findall(errors or output), command)
     plain = [line for line in told if not _BAR.search(line)]
     of_errors = sum(line in to_errors for line in plain)
     return launcher if launcher and not of_errors else one_line(_last_message(plain, of_errors))
@@ -143,8 +144,11 @@ def _with_hint(line: str, known: Collection[str], command: str) -> str:
     unknown = _UNKNOWN.search(line)
     if unknown is None:
         return line
+    if "hydra-help" in known:
+        return f"{line} For {hydra_apps.REMEDY}."
     name = unknown[1].lstrip("-").partition("=")[0]
-    flag = nearest(name, (other for other in known if other != name))
+    refused = {name, *(_FLAG.findall(line[unknown.start() :]) if unknown[0].startswith("unrecognized") else ())}
+    flag = nearest(name, (other for other in known if other not in refused))
     if not flag:
         return line
     if stands_in(command, name):

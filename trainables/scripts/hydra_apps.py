@@ -1,16 +1,27 @@
-"""Scripts with `@hydra.main`: trials that start in one second share an output folder."""
+"""Scripts with `@hydra.main`: they take overrides and no flags; trials that start in one second share an output folder."""
 
 from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 
 from search.work import FOLDER
 from trainables.scripts import base_config
 from trainables.scripts.entry_point import entry_point
 from trainables.scripts.flags import names_in
 
+REMEDY = 'a Hydra app, which takes no flags, write Script(…, flag="{name}={value}")'
+_READS_FLAGS = re.compile(r"\b(?:argparse|parse_known_args|click|typer|absl)\b")
 _MAIN = re.compile(r"^@hydra\.main\b", re.M)
+
+
+def without_overrides(command: str, added: Sequence[str]) -> str:
+    """That a Hydra app refuses the flags for the parameters `added`, with the remedy; empty if it is none, or takes flags, too."""
+    text = _text(command)
+    if not added or not text or _READS_FLAGS.search(text):
+        return ""
+    return f"{command!r} has no flag --{added[0]}: for {REMEDY}."
 
 
 def shared_outputs(command: str) -> str:

@@ -55,7 +55,7 @@ from trainables.scripts.flags import (
     shell_sign,
     variable_in,
 )
-from trainables.scripts.hydra_apps import shared_outputs
+from trainables.scripts.hydra_apps import shared_outputs, without_overrides
 from trainables.scripts.option_values import unsaid_none, wrong_value
 from trainables.scripts.printed import measured as measured
 from trainables.scripts.programs import no_program, refuse_missing_module, refused_by_make, why_not_started
@@ -282,7 +282,8 @@ class Script(CommandLine):
             for name in (name for name in space.names if name not in named):
                 config_file.refuse_unknown(Path(self.config), name, space.parameters[name].values(3))
         added = [] if self.config is not None else [each for each in space.names if each not in named]
-        if lost := lost_parameter(self.command, added) or ("" if self.flag else refused_by_make(self.command, added)):
+        wrong = refused_by_make(self.command, added) or without_overrides(self.command, added)
+        if lost := lost_parameter(self.command, added) or ("" if self.flag else wrong):
             raise ValueError(lost)
         known = self.known_flags()
         if not known:
