@@ -51,14 +51,30 @@ class SummaryDisabled(dict):
     __setattr__ = dict.__setitem__
 """
 
+CONFIG = """
+class Config(dict):
+    locked = frozenset()
+
+    def update(self, given, allow_val_change=None):
+        given = {name: value for name, value in given.items() if name not in self.locked}
+        if not allow_val_change and any(self.get(name, value) != value for name, value in given.items()):
+            raise ValueError("Attempted to change value")
+        dict.update(self, given)
+
+    def update_locked(self, given, user=None):
+        self.update(given)
+        self.locked |= set(given)
+"""
+
 STARTED = """
 import wandb
+from wandb.sdk.wandb_config import Config
 from wandb.sdk.wandb_run import Run
 from wandb.sdk.lib.disabled import SummaryDisabled
 
 def init(mode=None, dir=None, config=()):
     run = Run(config)
-    run.config = type("Config", (dict,), {"update": lambda self, given, allow_val_change: dict.update(self, given)})()
+    run.config = Config(config)
     if mode == "disabled":
         run.summary = SummaryDisabled()
         run.log = lambda data, *_, **__: run.summary.update(data)
@@ -72,7 +88,7 @@ def package(folder: Path) -> None:
     """Write the package into a folder of PYTHONPATH."""
     texts = {
         "__init__": INIT, "sdk/__init__": "", "sdk/lib/__init__": "", "sdk/lib/disabled": DISABLED,
-        "sdk/wandb_run": RUN, "sdk/wandb_summary": SUMMARY, "sdk/wandb_init": STARTED,
+        "sdk/wandb_run": RUN, "sdk/wandb_summary": SUMMARY, "sdk/wandb_init": STARTED, "sdk/wandb_config": CONFIG,
     }  # fmt: skip
     for name, text in texts.items():
         path = folder / "wandb" / f"{name}.py"

@@ -94,3 +94,16 @@ def test_summaries_of_two_runs_are_refused(mode: str, tmp_path: Path) -> None:
     text = "run.summary['distance'] = 0.5\nrun.finish()\nBEGINrun.summary['distance'] = 0.25\n"
     with pytest.raises(ScriptFailed, match="logs 'distance' in more than one W&B run"):
         training(tmp_path, mode, text)
+
+
+def test_wandb_config_is_that_of_wandb_agent(mode: str, tmp_path: Path) -> None:
+    """With nested parameters, and closed to changes of what is tuned."""
+    text = (
+        f"import os, wandb\nnet = {{'depth': 2, 'width': 3}}\nrun = wandb.init(mode={mode!r}, dir=os.environ['TRIAL_FOLDER'], config={{'net': net}})\n"
+        "assert (run.config['net.width'], run.config['net'], run.config['a']) == (64, {'depth': 2, 'width': 64}, {'b': {'c': 5}})\n"
+        "run.config.update({'rate': 9.0, 'net': {}, 'extra': 1})\n"
+        "assert (run.config['rate'], run.config['net']['depth'], run.config['extra']) == (0.1, 2, 1)\n"
+        "wandb.log({'epoch': 6, 'distance': 1 / 6})\n"
+    )
+    config = {"rate": 0.1, "net.width": 64, "a.b.c": 5, "more.levels": 1, "more": None}
+    assert curve(trained(script(tmp_path, text), assigned(tmp_path, config=config))) == truth(6)

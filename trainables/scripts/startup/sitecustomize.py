@@ -165,7 +165,10 @@ def _wandb_summarised(_: Any, __: Any, *data: Any, **named: Any) -> None:
 
 
 def _wandb_init(module: Any) -> None:
-    """As `wandb agent` does, set the trial's parameters in `wandb.config`, over what the script gives there."""
+    """As `wandb agent` does, set the trial's parameters in `wandb.config`, over what the script gives there, and lock them.
+
+    A parameter `model.dropout` stands there by this name and in the dict `model`.
+    """
 
     def begun(run: Any, *_: Any, **__: Any) -> None:
         if not getattr(run.log, "is_followed", False):
@@ -173,19 +176,21 @@ def _wandb_init(module: Any) -> None:
                 _wandb_disabled(run)
         with open(_file("parameters.json")) as file:
             parameters = json.load(file)
-        given = {}  # type: Dict[str, Any]
+        given = dict(parameters)
         for name, value in parameters.items():
-            first, _, rest = name.partition(".")
-            if rest and isinstance(run.config.get(first), dict):
-                given.setdefault(first, json.loads(json.dumps(run.config[first])))
-                place = given[first]
-                *others, last = rest.split(".")
-                for other in others:
-                    place = place.setdefault(other, {})
-                place[last] = value
-            else:
-                given[name] = value
+            *above, last = name.split(".")
+            own = run.config.get(above[0], {}) if above else None
+            if not isinstance(own, dict) or above[0] in parameters:
+                continue
+            place = given.setdefault(above[0], json.loads(json.dumps(own)))
+            for other in above[1:]:
+                if not isinstance(place.get(other), dict):
+                    place[other] = {}
+                place = place[other]
+            place[last] = value
         run.config.update(given, allow_val_change=True)
+        if hasattr(run.config, "update_locked"):
+            run.config.update_locked(given, user="sweep")
 
     _follow(module, "init", begun)
 
