@@ -87,12 +87,22 @@ def options_problem(options: object) -> str | None:
     if not options:
         return "there is no option to choose; give at least one"
     for index, option in enumerate(options):
+        if isinstance(option, (list, tuple, dict)):
+            return f"option {index}: {option!r} is not one plain value; {_as_plain(options)} in the training"
         if (problem := scalar_problem(option)) is not None:
             return f"option {index}: {problem}"
         if option in options[:index]:
             twin = options[options.index(option)]
             return f"{option!r} is listed twice (as {twin!r}); list it once"
     return None
+
+
+def _as_plain(options: tuple[Any, ...]) -> str:
+    """Texts to write in place of options such as (64, 64), and what to do with them."""
+    if any(isinstance(option, dict) for option in options):
+        return "write a choice of names, such as choice(['small', 'large']), and look them up"
+    texts = [",".join(map(str, option)) if isinstance(option, (list, tuple)) else option for option in options]
+    return f"write choice({texts!r}) and split the text"
 
 
 def order_problem(low: float, high: float) -> str | None:
