@@ -175,6 +175,11 @@ def test_a_parameter_with_arguments_of_another_library_is_refused(call: Any, rem
         (tune.loguniform(1e-5, 1), "that is Ray Tune's loguniform; write loguniform(1e-05, 1)."),
         (tune.randint(1, 9), "Ray Tune's randint; write randint(1, 8)."),
         (tune.quniform(0, 1, 0.25), "Ray Tune's quniform; write choice([round(0 + 0.25 * i, 9) for i in range(5)])."),
+        (
+            tune.qloguniform(1e-3, 1, 1e-3),
+            "write loguniform(0.001, 1), and round it to multiples of 0.001 in the training.",
+        ),
+        (tune.qlograndint(8, 64, 8), "write lograndint(8, 64), and round it to multiples of 8 in the training."),
         (tune.choice(["a", "b"]), "Ray Tune's choice; write choice(['a', 'b'])."),
         (tune.grid_search([1, 2]), "Ray Tune's grid_search; write choice([1, 2]), with searcher=Grid()"),
         (tune.randn(0, 1), "Ray Tune's randn; write uniform(low, high)"),

@@ -94,7 +94,9 @@ def _title(is_log: bool, is_int: bool) -> str:
 
 
 def _range(low: Any, high: Any, is_log: bool, is_int: bool, step: Any = None) -> str:
-    """The call for a range of numbers; with a step a choice of them."""
+    """The call for a range of numbers; with a step a choice of them, which has no log scale."""
+    if step is not None and is_log:
+        return f"{_range(low, high, is_log, is_int)}, and round it to multiples of {_short(step)} in the training"
     if step is None or not is_number(low) or not is_number(high) or not is_number(step) or step <= 0:
         return f"{_title(is_log, is_int)}({_short(low)}, {_short(high)})"
     if all(is_whole(each) for each in (low, high, step)):
