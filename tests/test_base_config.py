@@ -12,6 +12,8 @@ from orchestrator.reading.dry_run import print_plan
 from orchestrator.sweep import Sweep
 from search.searchers.random import Random
 from search.space import Space, choice, uniform
+from search.work import Ended
+from tests.scripting import assigned, trained
 from tests.support import simulated
 from trainables.workloads.script import Script
 
@@ -145,6 +147,13 @@ def test_trials_of_a_hydra_app_without_folders_of_their_own_are_warned_of(
     told = capsys.readouterr().out
     assert ("warning    Hydra names the script's output folder" in told) is is_told
     assert ("Write hydra.run.dir={folder} in the command" in told) is is_told
+
+
+def test_a_trial_of_a_hydra_app_that_ends_early_may_have_gone_on_from_anothers_checkpoint(tmp_path: Path) -> None:
+    for command, told in (("python hydra_train.py", True), ("python hydra_train.py hydra.run.dir={folder}", False)):
+        workload = Script(command, metric="loss", mode="min", horizon=2, **FLAG)
+        (ended,) = [item for item in trained(workload, assigned(tmp_path / str(told))) if isinstance(item, Ended)]
+        assert ("other's checkpoints. Write hydra.run.dir={folder}" in ended.advice) is told
 
 
 def test_a_hydra_app_without_overrides_is_refused() -> None:

@@ -6,6 +6,7 @@ from search.work import Ended, Killed
 from trainables.killed import exit_in_words, signal_of
 from trainables.scripts.channels import Channels, Program
 from trainables.scripts.errors import error_line, killed_in_words
+from trainables.scripts.hydra_apps import shared_outputs
 from trainables.scripts.printed import visible
 from trainables.scripts.shared_files import with_others
 from trainables.scripts.starting_over import with_remedy
@@ -43,4 +44,5 @@ def ended(
         why = f"{end}; {channels.why_silent()}{said}"
         raise script.failure(with_others(why, folder, count.memory) if script.command else why)
     is_closing_line = count.kind == COUNTED and count.counted == 1
-    return Ended(step=step, text=end, advice=channels.missing.curve if is_closing_line else "")
+    advice = channels.missing.curve if is_closing_line else shared_outputs(script.command)
+    return Ended(step=step, text=end, advice=advice)

@@ -32,7 +32,7 @@ def shared_outputs(command: str) -> str:
         return ""
     return (
         "Hydra names the script's output folder after the second in which it starts: trials that start together share it, and may "
-        "go on from each other's checkpoints. Write hydra.run.dir={folder} in the command"
+        "go on from each other's checkpoints. Write hydra.run.dir={folder} in the command."
     )
 
 
