@@ -385,9 +385,6 @@ def test_a_metric_that_comes_rarely_is_waited_for(tmp_path: Path) -> None:
     assert {item.step: item.metrics["val loss"] for item in items if item.kind == "report"} == {50: 50.5, 100: 100.5}
 
 
-def test_a_policy_and_a_fork_are_refused(tmp_path: Path) -> None:
-    workload = script(tmp_path, "")
+def test_a_policy_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="leave out Sweep"):
-        workload.run("a policy", assigned(tmp_path))
-    with pytest.raises(ValueError, match="does not fork"):
-        carry_out(workload, None, assigned(tmp_path, parent=tmp_path))
+        script(tmp_path, "").run("a policy", assigned(tmp_path))
