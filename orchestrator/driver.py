@@ -97,6 +97,8 @@ class Driver:
         self.places.pause_file.unlink(missing_ok=True)
         lost = cut_off(ledger, self.history)
         with ledger.transaction():
+            if deleted := self._retention.outnumbered():
+                self._recorder.tell("notice", deleted)
             self._recorder.use(lost)
             ledger.add_sweep(sweep, change, command)
             self.history.append(Began(change, *held_by_trial(sweep.resources)))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -291,3 +293,27 @@ def test_a_replay_that_differs_from_the_first_step_on_gives_no_such_reason(tmp_p
     with pytest.raises(NotTheSame) as caught:
         replay_trial(sweep, tmp_path, 0, None)
     assert str(caught.value).endswith("3 of 3 steps differ from the record, the first at step 1.")
+
+
+def test_fewer_checkpoints_and_other_packages_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    simulated(tmp_path, small_sweep(num_samples=4))
+    version = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "9.9.9" if name == "torch" else version(name))
+    driver = simulated(tmp_path, small_sweep(num_samples=4, keep_checkpoints=1))
+    assert f"Other packages than before: torch {version('torch')} → 9.9.9." in driver.found
+    told = [row["text"] for row in recorded(tmp_path, "event") if row["kind"] == "notice"]
+    assert told == [
+        "keep_checkpoints=1: the checkpoints of 3 completed trials that are not among the best 1 will be deleted"
+    ]
+    assert len(list(tmp_path.glob("trials/*/checkpoints"))) == 1
+
+
+def test_a_best_trial_whose_checkpoint_is_gone_says_so(tmp_path: Path) -> None:
+    simulated(tmp_path, small_sweep(num_samples=2))
+    for checkpoints in tmp_path.glob("trials/*/checkpoints"):
+        shutil.rmtree(checkpoints)
+    ledger = Ledger.read(tmp_path)
+    console = Console(record=True, width=200)
+    print_summary(ledger, console)
+    ledger.close()
+    assert "Checkpoint   none: that of step" in console.export_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestrator.console.plurals import plural
 from orchestrator.record.ledger import Ledger
+from orchestrator.record.provenance import other_packages
 from search.history import History
 from search.records import Status
 from search.rules.baseline import awaits_baseline
@@ -30,6 +31,8 @@ def describe_found(name: str, ledger: Ledger, history: History, rules: Rules, ch
     counts = f"{plural(len(history.trials), 'trial')}, {plural(reports, 'report')} on record"
     text = f"Continuing {name}: {counts}"
     text += (": " + ", ".join(parts) if parts else "") + (f". Changed: {change}" if change else "") + "."
+    if packages := other_packages(ledger.sweeps()[-1]["code"]):
+        text += f" Other packages than before: {packages}."
     told = new_baseline_words(history, rules)
     return f"{text} {told[0].upper()}{told[1:]}." if told else text
 

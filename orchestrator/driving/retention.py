@@ -10,6 +10,7 @@ from operator import index
 from pathlib import Path
 from typing import Any
 
+from orchestrator.console.plurals import plural
 from orchestrator.driving.places import Places
 from orchestrator.sweep import Sweep
 from search.history import History, Trial
@@ -102,6 +103,17 @@ class Retention:
         if done:
             self.leaving.discard(trial.number)
             self._drop(trial)
+
+    def outnumbered(self) -> str:
+        """That checkpoints will be deleted because fewer may stay than before, for the user; empty if none will."""
+        completed = [trial for trial in self._history.having(Status.COMPLETED) if not self.keeps(trial.number)]
+        count = sum(self._places.checkpoints(trial.number).is_dir() for trial in completed)
+        if not count:
+            return ""
+        return (
+            f"keep_checkpoints={self._keep}: the checkpoints of {plural(count, 'completed trial')} that {'is' if count == 1 else 'are'} not "
+            f"among the best {self._keep} will be deleted"
+        )
 
     def close(self) -> None:
         """Drop the checkpoints that arrived late."""

@@ -94,6 +94,8 @@ def print_summary(
     if best is not None and best["checkpoint"]:
         own = f"; the score of this model is the first score, {_number(best['first'])}" if rests_on(best) else ""
         console.print(f"Checkpoint   {best['checkpoint']}{own}", highlight=False, soft_wrap=True)
+    elif best is not None and best["no_checkpoint"]:
+        console.print(f"Checkpoint   none: {best['no_checkpoint']}", highlight=False, markup=False, soft_wrap=True)
 
 
 def failure_lines(facts: Mapping[str, Any], folder: Path, error: str = "") -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from itertools import pairwise
@@ -161,8 +162,22 @@ def _about(ledger: Ledger, history: History, trial: Trial | None) -> dict[str, A
         "step": trial.step,
         "status": trial.status.value,
         "checkpoint": None if checkpoint is None else str(checkpoint),
+        "no_checkpoint": "" if checkpoint is not None else _why_no_checkpoint(ledger, trial.number),
         "test": tests[0]["metrics"] if tests else None,
     }
+
+
+def _why_no_checkpoint(ledger: Ledger, trial: int) -> str:
+    """Why a trial has no checkpoint though it should; empty if its training keeps none."""
+    told = ledger.rows("event", "WHERE trial = :trial AND kind = 'notice' ORDER BY seq DESC", trial=trial)
+    if found := next(
+        (row["text"] for row in told if re.search(r"\bno checkpoint (?:on leaving|at step)", row["text"])), ""
+    ):
+        return str(found)
+    saved = ledger.rows("checkpoint", "WHERE trial = :trial ORDER BY seq DESC LIMIT 1", trial=trial)
+    if saved and not (ledger.folder / saved[0]["path"]).exists():
+        return f"that of step {saved[0]['step']} is gone ({saved[0]['path']})"
+    return ""
 
 
 def fork_words(best: dict[str, Any], folder: Path) -> str:

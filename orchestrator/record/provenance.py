@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,13 +26,6 @@ def code() -> dict[str, Any]:
     """
     main = getattr(sys.modules.get("__main__"), "__file__", None)
     program = str(Path(main).absolute()) if main and Path(main).is_file() else ""
-    names = ("tuning-orchestrator", "ray", "torch", "optuna", "numpy", "scikit-learn")
-    versions = {}
-    for name in names:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return {
         "python": sys.version.split()[0],
         "platform": platform.platform(),
@@ -38,8 +33,24 @@ def code() -> dict[str, Any]:
         "folder": os.getcwd(),
         "program": program,
         "typed": masked_words(recorded_command()) if program else [],
-        "versions": versions,
+        "versions": _versions(),
     }
+
+
+def _versions() -> dict[str, str]:
+    """Package → version, of those that are installed and matter most for the numbers."""
+    found = {}
+    for name in ("tuning-orchestrator", "ray", "torch", "optuna", "numpy", "scikit-learn"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def other_packages(before: Mapping[str, Any]) -> str:
+    """The packages whose versions differ from those of the recorded `code`, in words; empty if none do."""
+    old, new = before.get("versions", {}), _versions()
+    changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    return ", ".join(f"{name} {old.get(name, 'none')} → {new.get(name, 'none')}" for name in changed)
 
 
 def deciders(sweep: Sweep) -> dict[str, Source]:
