@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -114,6 +114,43 @@ def test_what_can_be_saved_passes_the_check(name: str) -> None:
     codec.check({"value": STATES[name], "number": np.float64(0.5)})
 
 
+FIRST: dict[str, Any] = {"updates": 0, "rates": [], "seen": set(), "counts": np.zeros(1), "mean": torch.zeros(1)}
+
+
+@dataclass(frozen=True)
+class InPlace(Policy[dict[str, Any]]):
+    """Starts all its trainings from one object, and changes its state in place."""
+
+    def start(self, signals: Signals) -> tuple[dict[str, Any], Action]:
+        return FIRST, Action()
+
+    def act(self, state: dict[str, Any], signals: Signals) -> tuple[dict[str, Any], Action]:
+        state["updates"] += 1
+        state["rates"].append(0.1)
+        state["seen"].add(signals.samples)
+        state["counts"] += 1
+        state["mean"] += 1
+        return state, Action()
+
+
+def begun(policy: Policy[Any]) -> Control:
+    model = torch.nn.Linear(1, 1)
+    return Control(policy, model, torch.optim.SGD(model.parameters(), lr=0.1), batch_size=4, samples=8, epochs=2)
+
+
+def test_a_state_that_is_changed_in_place_changes_no_saved_state_and_no_other_training() -> None:
+    first, second = begun(InPlace()), begun(InPlace())
+    first.update(1.0, 4)
+    saved = first.state_dict()
+    before = repr(saved)
+    first.update(1.0, 4)
+    second.load_state_dict(saved)
+    second.update(1.0, 4)
+    assert repr(saved) == before
+    assert repr(first.state_dict()["policy"]) == repr(second.state_dict()["policy"]) != repr(saved["policy"])
+    assert begun(InPlace()).state_dict()["policy"]["updates"] == 0
+
+
 # The answers
 
 
@@ -154,11 +191,8 @@ def test_the_loop_the_control_and_the_dry_run_check_the_answers(method: str, pre
     policy = Mistaken(**{"first" if method == "start" else "then": None})
     with pytest.raises(TypeError, match=rf"Mistaken\.{method} returned None"):
         list(begin(Quadratic(), policy, prepared))
-    model = torch.nn.Linear(1, 1)
     with pytest.raises(TypeError, match=rf"Mistaken\.{method} returned None"):
-        Control(
-            policy, model, torch.optim.SGD(model.parameters(), lr=0.1), batch_size=4, samples=8, epochs=2
-        ).update(1.0, 4)  # fmt: skip
+        begun(policy).update(1.0, 4)
     if method == "start":
         assert "Mistaken.start returned None" in warning_at_start(Quadratic(), policy, good(Quadratic()), samples=8)
 
@@ -212,6 +246,27 @@ def test_a_policy_that_would_keep_state_on_itself_cannot_be_made(kind: Any) -> N
         TypeError, match=rf"{kind.__name__}\.updates = 0: a policy keeps nothing on itself.*frozen=True"
     ):
         Watchdog(kind())
+
+
+@dataclass(frozen=True)
+class Logs(Policy[None]):
+    log: list[float] = field(default_factory=list)
+
+    def start(self, signals: Signals) -> tuple[None, Action]:
+        return None, Action()
+
+    def act(self, state: None, signals: Signals) -> tuple[None, Action]:
+        self.log.append(signals.samples)
+        return None, Action()
+
+
+def test_a_policy_that_changes_a_list_among_its_fields_fails_at_the_end_of_the_epoch() -> None:
+    control = begun(Logs())
+    control.update(1.0, 4)
+    with pytest.raises(
+        TypeError, match=r"^Logs changed itself and is now Logs\(log=\[4, 4\]\): .*keeps nothing on itself"
+    ):
+        control.end_epoch({"valid_loss": 1.0})
 
 
 FOREIGN = [np.int64(24), torch.tensor(24), np.array(24)]

@@ -35,6 +35,15 @@ def checked(policy: Policy[Any], method: str, answer: Any, knobs: Knobs, writes:
     return state, action
 
 
+def refuse_changed(policy: Policy[Any], settings: str) -> None:
+    """Raise TypeError if the policy's `repr` is no longer `settings`: a list among its fields has changed in place."""
+    if repr(policy) != settings:
+        raise TypeError(
+            f"{type(policy).__name__} changed itself and is now {_short(policy)}: a policy keeps nothing on itself, because "
+            "no checkpoint would have it; keep what changes in the state that `start` and `act` return."
+        )
+
+
 def _refuse_knobs(policy: Policy[Any], method: str, after: Any, before: Knobs, writes: frozenset[str]) -> None:
     if not isinstance(after, Knobs):
         raise TypeError(

@@ -27,7 +27,7 @@ from search.wording import instance, shown
 from trainables.contract import Policy
 from trainables.estimates.noise_scale import Gradient
 from trainables.training.accounting import LossAccount
-from trainables.training.answers import checked
+from trainables.training.answers import checked, refuse_changed
 from trainables.training.averaging import averaged
 from trainables.training.codec import refuse_unsavable
 from trainables.training.data_order import DataOrder
@@ -106,6 +106,7 @@ class Control:
         self.decisions = Decisions(self.knobs)
         self._account = LossAccount()
         self._policy_state: Any = None
+        self._settings = repr(policy)
         self.snapshots = Snapshots(self._weights, self._account, sampler, scaler)
         self.chosen = 0.0  # the average that the last epoch's end found best, by its exponent; 0: the last weights
         self._averages: WeightAverages | None = None
@@ -216,6 +217,7 @@ class Control:
                 each=each, tuned=self._metric,
             ))  # fmt: skip
             refuse_unsavable(self.policy, "act", self._policy_state)
+            refuse_changed(self.policy, self._settings)
             self._tell_schedule()
         return {**found, **self.decisions.found}
 
@@ -257,7 +259,7 @@ class Control:
             "undone": self._undone,
             "knobs": asdict(self.knobs),
             "multiples": [dict(multiples) for multiples in self._writer.multiples],
-            "policy": self._policy_state,
+            "policy": copied(self._policy_state),  # `act` may change its state in place
             "snapshots": self.snapshots.state_dict(),
             "averages": self._averages and copied(self._averages.state_dict(), torch.device("cpu")),
             "chosen": self.chosen,
@@ -278,7 +280,7 @@ class Control:
         self._account.load_state_dict(state["account"])
         self.decisions.load_state_dict(state["decisions"])
         self._exploring, self._undone = state["exploring"], state["undone"]
-        self.knobs, self._policy_state = Knobs(**state["knobs"]), state["policy"]
+        self.knobs, self._policy_state = Knobs(**state["knobs"]), copied(state["policy"])
         self._writer.multiples = [*state["multiples"]]  # the optimizer may have been loaded before `attach`
         self.snapshots.load_state_dict(state["snapshots"])
         self.snapshots.reports = state["reports"]
@@ -307,6 +309,7 @@ class Control:
             answer = self.policy.start(signals)
             self._policy_state, action = checked(self.policy, "start", answer, self.knobs, self._writes)
             refuse_unsavable(self.policy, "start", self._policy_state)
+            self._policy_state = copied(self._policy_state)  # it may belong to the policy, or to all of its class
             self.do(action, 0.0)
             self._tell_schedule()
 
