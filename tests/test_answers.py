@@ -20,6 +20,7 @@ from tests.test_saving import STATES
 from tests.trainings import assign, begin, good
 from trainables.carry_out import carry_out, warning_at_start
 from trainables.contract import Policy
+from trainables.policies.averaged import Averaged
 from trainables.policies.watchdog import Watchdog
 from trainables.training import codec
 from trainables.training.answers import checked
@@ -133,9 +134,10 @@ class InPlace(Policy[dict[str, Any]]):
         return state, Action()
 
 
-def begun(policy: Policy[Any]) -> Control:
+def begun(policy: Policy[Any], **options: Any) -> Control:
     model = torch.nn.Linear(1, 1)
-    return Control(policy, model, torch.optim.SGD(model.parameters(), lr=0.1), batch_size=4, samples=8, epochs=2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    return Control(policy, model, optimizer, batch_size=4, samples=8, epochs=2, **options)
 
 
 def test_a_state_that_is_changed_in_place_changes_no_saved_state_and_no_other_training() -> None:
@@ -160,6 +162,9 @@ WRONG: dict[str, tuple[Any, str]] = {
     "no action": ((0, None), r"act returned \(0, None\); return the next state and an Action"),
     "bare knobs": ((0, KNOBS), r"act returned \(0, Knobs\(.*Action\(knobs=…\)"),
     "a rate for knobs": ((0, Action(knobs=0.1)), r"act returned Action\(knobs=0\.1\); write .*replace"),  # type: ignore[arg-type]
+    "a number for a reason": ((0, Action(why=3)), r"act returned Action\(why=3\); write, for example, why='the loss stalls'"),  # type: ignore[arg-type]
+    "a number for averages": ((0, Action(averages=16.0)), r"act returned .*write, for example, averages=\(16\.0,\)"),  # type: ignore[arg-type]
+    "a text as found": ((0, Action(found={"rate": "low"})), r".*found=\{'rate': 'low'\}\); found holds numbers"),  # type: ignore[dict-item]
     "a text for evidence": ((0, Action(why="x", evidence="because")), r".*evidence='because'\); evidence holds numbers"),  # type: ignore[arg-type]
     "texts in evidence": ((0, Action(why="x", evidence={"a": "b"})), r".*evidence holds numbers by name"),  # type: ignore[dict-item]
     "undeclared": (turned(momentum=0.5), r"act turned momentum to 0\.5, which its `writes` does not name; add it there: writes ="),
@@ -186,6 +191,74 @@ def test_a_right_answer_passes(answer: Any) -> None:
     assert checked(Mistaken(), "act", answer, KNOBS, Mistaken.writes) == answer
 
 
+class Quiet(Policy[None]):
+    writes: ClassVar[frozenset[str]] = frozenset({"learning_rate"})
+
+    def start(self, signals: Signals) -> tuple[None, Action]:
+        return None, Action()
+
+    def act(self, state: None, signals: Signals) -> tuple[None, Action]:
+        return None, Action()
+
+
+class Blames(Quiet):
+    def act(self, state: None, signals: Signals) -> tuple[None, Action]:
+        return None, Action(why="high" if signals.loss > 1 else "")  # type: ignore[operator]
+
+
+class Measures(Quiet):
+    def act(self, state: None, signals: Signals) -> tuple[None, Action]:
+        return None, Action(why=f"{signals.metrics['accuracy']}")
+
+
+class Clips(Quiet):
+    def act(self, state: None, signals: Signals) -> tuple[None, Action]:
+        return None, Action(knobs=replace(signals.knobs, clip_norm=1.0))  # type: ignore[call-arg]
+
+
+class Abbreviates(Quiet):
+    def act(self, state: None, signals: Signals) -> tuple[None, Action]:
+        return None, Action(why=f"{signals.knobs.lr}")  # type: ignore[attr-defined]
+
+
+class Writes(Quiet):
+    def act(self, state: None, signals: Signals) -> tuple[None, Action]:
+        signals.knobs.learning_rate /= 2  # type: ignore[misc]
+        return None, Action()
+
+
+class Explodes(Quiet):
+    needs = frozenset({"loss"})
+
+    def act(self, state: None, signals: Signals) -> tuple[None, Action]:
+        return None, Action(why=f"{math.log(-signals.loss)}" if signals.loss else "")
+
+
+BARE: list[tuple[type[Policy[Any]], str]] = [
+    (Blames, r"'>' not supported .*; signals\.loss is None without needs = frozenset\(\{'loss'\}\) in the class$"),
+    (Measures, r"KeyError: 'accuracy'; signals\.metrics is empty except at an epoch's end"),
+    (Clips, r"Knobs.*'clip_norm'; the knobs are learning_rate, .*your training sets all else itself"),
+    (Abbreviates, r".*no attribute 'lr'; it has batch_size, learning_rate, momentum, weight_decay$"),
+    (Writes, r"FrozenInstanceError: .*'learning_rate'; .*new knobs are replace\(signals\.knobs, …\)$"),
+    (Explodes, r"(math domain error|expected a positive input)"),
+]
+
+
+@pytest.mark.parametrize(("kind", "words"), BARE)
+def test_an_error_of_python_names_the_class_the_method_and_what_to_write(kind: type[Policy[Any]], words: str) -> None:
+    """Of an inner policy, too. The dry run asks once, and leaves to the trial what may depend on the values."""
+    for policy in (kind(), Averaged(kind())):
+        with pytest.raises(
+            (TypeError, AttributeError, LookupError, ValueError), match=rf"^{kind.__name__}\.act: {words}"
+        ):
+            begun(policy, measure=dict, metric="loss").update(1.0, 4)
+    if kind is Explodes:
+        on_this_machine(small_sweep(policy=kind()))
+    else:
+        with pytest.raises(BadInput, match=rf"^Sweep\(policy\): {kind.__name__}\.act: {words}"):
+            on_this_machine(small_sweep(policy=kind()))
+
+
 @pytest.mark.parametrize("method", ["start", "act"])
 def test_the_loop_the_control_and_the_dry_run_check_the_answers(method: str, prepared: Path) -> None:
     policy = Mistaken(**{"first" if method == "start" else "then": None})
@@ -203,7 +276,11 @@ def test_the_loop_the_control_and_the_dry_run_check_the_answers(method: str, pre
 @pytest.mark.parametrize(
     ("attribute", "value", "message"),
     [
-        ("writes", frozenset({"lr"}), r"no policy can name 'lr' there; choose from 'learning_rate', 'batch_size'"),
+        (
+            "writes",
+            frozenset({"lr"}),
+            r"no policy can name 'lr' there; choose from 'learning_rate', 'batch_size'.*your training sets",
+        ),
         ("writes", "learning_rate", r"must be a set of names; write writes = frozenset\(\{'learning_rate'\}\)"),
         ("writes", {}, r"must be a set of names"),
         ("needs", frozenset({"gradients"}), r"no policy can name 'gradients' there; choose from 'loss', 'gradient'"),

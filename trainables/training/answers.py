@@ -1,6 +1,6 @@
-"""Check what a policy answers, each time, so that a mistake names its class, its method, the value and the remedy.
+"""Ask a policy, and check its answer each time, so that a mistake names its class, its method, the value and the remedy.
 
-A check takes less than a microsecond. Nothing here imports torch.
+A check takes about a microsecond. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -8,13 +8,38 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 from search.domain.scalars import plain_scalar
 from trainables.contract import Policy
-from trainables.values import Action, Knobs, knob_objection
+from trainables.training.bare_errors import EXPLAINED, explained
+from trainables.values import Action, Averaging, Knobs, Signals, knob_objection
 
 LONGEST = 100  # characters of a wrong answer, in a message
+_KINDS: dict[str, tuple[type, str]] = {  # of an action's fields, with an example
+    "why": (str, "'the loss stalls'"),
+    "mark": (str, "'before'"),
+    "roll_back_to": (str, "'before'"),
+    "reports": (str, "'before'"),
+    "average": (Averaging, "Averaging(replicas=2)"),
+    "averages": (tuple, "(16.0,)"),
+}
+_GIVEN = attrgetter(*_KINDS)  # most actions have none of them
+
+
+def asked(
+    policy: Policy[Any], method: str, signals: Signals, writes: frozenset[str], *state: Any
+) -> tuple[Any, Action]:
+    """The state and the action that `policy` answers from `method`: "start", or "act" with its `state`.
+
+    Raises what `checked` raises, and the policy's own errors with its class, its method and the remedy.
+    """
+    try:
+        answer = getattr(policy, method)(*state, signals)
+    except EXPLAINED as error:
+        raise explained(policy, method, signals, error) from error.__cause__
+    return checked(policy, method, answer, signals.knobs, writes)
 
 
 def checked(policy: Policy[Any], method: str, answer: Any, knobs: Knobs, writes: frozenset[str]) -> tuple[Any, Action]:
@@ -30,8 +55,11 @@ def checked(policy: Policy[Any], method: str, answer: Any, knobs: Knobs, writes:
     state, action = answer
     if action.knobs is not None and action.knobs is not knobs:
         _refuse_knobs(policy, method, action.knobs, knobs, writes)
-    if action.evidence:
-        action = replace(action, evidence=_plain(policy, method, action.evidence))
+    if any(_GIVEN(action)):
+        _refuse_kinds(policy, method, action)
+    if action.evidence or action.found:
+        numbers = {name: _plain(policy, method, name, getattr(action, name)) for name in ("evidence", "found")}
+        action = replace(action, **numbers)
     return state, action
 
 
@@ -42,6 +70,14 @@ def refuse_changed(policy: Policy[Any], settings: str) -> None:
             f"{type(policy).__name__} changed itself and is now {_short(policy)}: a policy keeps nothing on itself, because "
             "no checkpoint would have it; keep what changes in the state that `start` and `act` return."
         )
+
+
+def _refuse_kinds(policy: Policy[Any], method: str, action: Action) -> None:
+    for name, (kind, example) in _KINDS.items():
+        if (value := getattr(action, name)) and not isinstance(value, kind):
+            raise TypeError(
+                f"{_name(policy, method)} returned Action({name}={_short(value)}); write, for example, {name}={example}."
+            )
 
 
 def _refuse_knobs(policy: Policy[Any], method: str, after: Any, before: Knobs, writes: frozenset[str]) -> None:
@@ -64,12 +100,12 @@ def _refuse_knobs(policy: Policy[Any], method: str, after: Any, before: Knobs, w
             raise ValueError(f"{_name(policy, method)} turned {name} to {value!r}: {objection}")
 
 
-def _plain(policy: Policy[Any], method: str, evidence: Any) -> dict[str, Any]:
-    """The evidence with Python's own numbers, which can be recorded."""
-    found = {name: plain_scalar(value) for name, value in evidence.items()} if isinstance(evidence, Mapping) else None
+def _plain(policy: Policy[Any], method: str, field: str, given: Any) -> dict[str, Any]:
+    """The evidence, or what was found, with Python's own numbers, which can be recorded."""
+    found = {name: plain_scalar(value) for name, value in given.items()} if isinstance(given, Mapping) else None
     if found is None or not all(isinstance(value, (int, float)) for value in found.values()):
         raise TypeError(
-            f"{_name(policy, method)} returned Action(evidence={_short(evidence)}); evidence holds numbers by name, such as "
+            f"{_name(policy, method)} returned Action({field}={_short(given)}); {field} holds numbers by name, such as "
             "{'loss': 0.5}, and the reason in words belongs in `why`."
         )
     return found

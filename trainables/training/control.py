@@ -27,7 +27,7 @@ from search.wording import instance, shown
 from trainables.contract import Policy
 from trainables.estimates.noise_scale import Gradient
 from trainables.training.accounting import LossAccount
-from trainables.training.answers import checked, refuse_changed
+from trainables.training.answers import asked, refuse_changed
 from trainables.training.averaging import averaged
 from trainables.training.codec import refuse_unsavable
 from trainables.training.data_order import DataOrder
@@ -306,8 +306,7 @@ class Control:
         self.turn()
         if self.policy is not None:
             signals = Signals(self.samples, self._size, self.epoch, self._epochs, self.knobs, tuned=self._metric)
-            answer = self.policy.start(signals)
-            self._policy_state, action = checked(self.policy, "start", answer, self.knobs, self._writes)
+            self._policy_state, action = asked(self.policy, "start", signals, self._writes)
             refuse_unsavable(self.policy, "start", self._policy_state)
             self._policy_state = copied(self._policy_state)  # it may belong to the policy, or to all of its class
             self.do(action, 0.0)
@@ -318,8 +317,7 @@ class Control:
     def _ask(self, signals: Signals) -> None:
         assert self.policy is not None
         begun = time.perf_counter()
-        answer = self.policy.act(self._policy_state, signals)
-        self._policy_state, action = checked(self.policy, "act", answer, self.knobs, self._writes)
+        self._policy_state, action = asked(self.policy, "act", signals, self._writes, self._policy_state)
         self.do(action, time.perf_counter() - begun)
         if action.measure:
             metrics, each, _ = self._measuring.asked(self._averages)
