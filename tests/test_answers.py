@@ -18,12 +18,15 @@ from search.records import Status
 from tests.support import recorded, simulated, small_sweep
 from tests.test_saving import STATES
 from tests.trainings import assign, begin, good
+from trainables.answers import checked
 from trainables.carry_out import carry_out, warning_at_start
 from trainables.contract import Policy
 from trainables.policies.averaged import Averaged
+from trainables.policies.compose import Compose
+from trainables.policies.fixed import Fixed
+from trainables.policies.warmup import Warmup
 from trainables.policies.watchdog import Watchdog
 from trainables.training import codec
-from trainables.training.answers import checked
 from trainables.training.control import Control
 from trainables.values import Action, Knobs, Signals
 from trainables.workloads.quadratic import Quadratic
@@ -181,14 +184,14 @@ WRONG: dict[str, tuple[Any, str]] = {
 def test_a_wrong_answer_is_refused_with_its_class_and_method(name: str) -> None:
     answer, message = WRONG[name]
     with pytest.raises((TypeError, ValueError), match=rf"^Mistaken\.{message}"):
-        checked(Mistaken(), "act", answer, KNOBS, Mistaken.writes)
+        checked(Mistaken(), "act", answer, KNOBS)
 
 
 @pytest.mark.parametrize(
     "answer", [turned(), (None, Action()), turned(learning_rate=0.0), turned(batch_size=np.int64(64), learning_rate=np.float32(0.5))]
 )  # fmt: skip
 def test_a_right_answer_passes(answer: Any) -> None:
-    assert checked(Mistaken(), "act", answer, KNOBS, Mistaken.writes) == answer
+    assert checked(Mistaken(), "act", answer, KNOBS) == answer
 
 
 class Quiet(Policy[None]):
@@ -264,8 +267,10 @@ def test_the_loop_the_control_and_the_dry_run_check_the_answers(method: str, pre
     policy = Mistaken(**{"first" if method == "start" else "then": None})
     with pytest.raises(TypeError, match=rf"Mistaken\.{method} returned None"):
         list(begin(Quadratic(), policy, prepared))
-    with pytest.raises(TypeError, match=rf"Mistaken\.{method} returned None"):
-        begun(policy).update(1.0, 4)
+    around = (Watchdog(policy), Warmup(0.0, then=policy), Averaged(policy), Compose(policy, Fixed()))
+    for each in (policy, *around, Watchdog(Averaged(policy))):
+        with pytest.raises(TypeError, match=rf"^Mistaken\.{method} returned None"):
+            begun(each, measure=dict, metric="loss").update(1.0, 4)
     if method == "start":
         assert "Mistaken.start returned None" in warning_at_start(Quadratic(), policy, good(Quadratic()), samples=8)
 

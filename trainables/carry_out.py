@@ -79,12 +79,12 @@ def warning_at_start(workload: Workload, policy: Policy[Any] | None, config: Con
     """
     if policy is None:
         return ""
-    from trainables.training.answers import asked
-    from trainables.training.bare_errors import EXPLAINED
+    from trainables.answers import asked
+    from trainables.bare_errors import EXPLAINED
 
     signals = Signals(0, samples, 0, workload.horizon, workload.knobs(config), tuned=workload.metric)
     try:
-        _, action = asked(policy, "start", signals, policy.writes)
+        _, action = asked(policy, "start", signals)
     except EXPLAINED as error:  # with which the training will fail
         return str(error)
     return action.why if action.warns else ""
@@ -120,16 +120,16 @@ def refused_at_start(workload: Workload, policy: Policy[Any] | None, config: Con
 
 def _wrong_answers(policy: Policy[Any], signals: Signals) -> str:
     """What is wrong with the policy's answers at the start and after the first update, whatever the number of samples."""
-    from trainables.training.answers import asked, refuse_changed
+    from trainables.answers import asked, refuse_changed
 
     settings = repr(policy)
     try:
-        state, action = asked(policy, "start", signals, policy.writes)
+        state, action = asked(policy, "start", signals)
         if not _is_plain(state):
             from trainables.training.codec import refuse_unsavable
 
             refuse_unsavable(policy, "start", state)
-        asked(policy, "act", _updated(policy, signals, action), policy.writes, deepcopy(state))
+        asked(policy, "act", _updated(policy, signals, action), deepcopy(state))
         refuse_changed(policy, settings)
     except (TypeError, AttributeError, NameError, LookupError) as error:
         return str(error)

@@ -24,10 +24,10 @@ from torch import Tensor
 
 from search.settings import one_of
 from search.wording import instance, shown
+from trainables.answers import asked, refuse_changed
 from trainables.contract import Policy
 from trainables.estimates.noise_scale import Gradient
 from trainables.training.accounting import LossAccount
-from trainables.training.answers import asked, refuse_changed
 from trainables.training.averaging import averaged
 from trainables.training.codec import refuse_unsavable
 from trainables.training.data_order import DataOrder
@@ -85,7 +85,7 @@ class Control:
         if policy is not None:
             instance("Control", Policy, policy=policy)
             refuse_without_momentum(policy, optimizer)
-        watched, self._writes = (frozenset(), frozenset()) if policy is None else (policy.needs, policy.writes)
+        watched = frozenset() if policy is None else policy.needs
         self.watches_loss, self.watches_gradient = "loss" in watched, "gradient" in watched
         if policy is not None and weights is None:
             refuse_unmet(
@@ -306,7 +306,7 @@ class Control:
         self.turn()
         if self.policy is not None:
             signals = Signals(self.samples, self._size, self.epoch, self._epochs, self.knobs, tuned=self._metric)
-            self._policy_state, action = asked(self.policy, "start", signals, self._writes)
+            self._policy_state, action = asked(self.policy, "start", signals)
             refuse_unsavable(self.policy, "start", self._policy_state)
             self._policy_state = copied(self._policy_state)  # it may belong to the policy, or to all of its class
             self.do(action, 0.0)
@@ -317,7 +317,7 @@ class Control:
     def _ask(self, signals: Signals) -> None:
         assert self.policy is not None
         begun = time.perf_counter()
-        self._policy_state, action = asked(self.policy, "act", signals, self._writes, self._policy_state)
+        self._policy_state, action = asked(self.policy, "act", signals, self._policy_state)
         self.do(action, time.perf_counter() - begun)
         if action.measure:
             metrics, each, _ = self._measuring.asked(self._averages)

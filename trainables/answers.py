@@ -8,12 +8,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import takewhile
 from operator import attrgetter
 from typing import Any
 
 from search.domain.scalars import plain_scalar
+from trainables.bare_errors import EXPLAINED, explained
 from trainables.contract import Policy
-from trainables.training.bare_errors import EXPLAINED, explained
 from trainables.values import Action, Averaging, Knobs, Signals, knob_objection
 
 LONGEST = 100  # characters of a wrong answer, in a message
@@ -28,9 +29,7 @@ _KINDS: dict[str, tuple[type, str]] = {  # of an action's fields, with an exampl
 _GIVEN = attrgetter(*_KINDS)  # most actions have none of them
 
 
-def asked(
-    policy: Policy[Any], method: str, signals: Signals, writes: frozenset[str], *state: Any
-) -> tuple[Any, Action]:
+def asked(policy: Policy[Any], method: str, signals: Signals, *state: Any) -> tuple[Any, Action]:
     """The state and the action that `policy` answers from `method`: "start", or "act" with its `state`.
 
     Raises what `checked` raises, and the policy's own errors with its class, its method and the remedy.
@@ -39,11 +38,11 @@ def asked(
         answer = getattr(policy, method)(*state, signals)
     except EXPLAINED as error:
         raise explained(policy, method, signals, error) from error.__cause__
-    return checked(policy, method, answer, signals.knobs, writes)
+    return checked(policy, method, answer, signals.knobs)
 
 
-def checked(policy: Policy[Any], method: str, answer: Any, knobs: Knobs, writes: frozenset[str]) -> tuple[Any, Action]:
-    """The state and the action that `policy` returned from `method`, where it saw `knobs`; `writes`: the policy's.
+def checked(policy: Policy[Any], method: str, answer: Any, knobs: Knobs) -> tuple[Any, Action]:
+    """The state and the action that `policy` returned from `method`, where it saw `knobs`.
 
     Raises TypeError for anything else, ValueError for a knob that `writes` does not name or that has an impossible value.
     """
@@ -54,7 +53,7 @@ def checked(policy: Policy[Any], method: str, answer: Any, knobs: Knobs, writes:
         )
     state, action = answer
     if action.knobs is not None and action.knobs is not knobs:
-        _refuse_knobs(policy, method, action.knobs, knobs, writes)
+        _refuse_knobs(policy, method, action.knobs, knobs)
     if any(_GIVEN(action)):
         _refuse_kinds(policy, method, action)
     if action.evidence or action.found:
@@ -65,9 +64,12 @@ def checked(policy: Policy[Any], method: str, answer: Any, knobs: Knobs, writes:
 
 def refuse_changed(policy: Policy[Any], settings: str) -> None:
     """Raise TypeError if the policy's `repr` is no longer `settings`: a list among its fields has changed in place."""
-    if repr(policy) != settings:
+    if (now := repr(policy)) != settings:
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(settings, now, strict=False)))
+        begin = max(0, same - LONGEST // 2)
+        part = f"{'… ' if begin else ''}{textwrap.shorten(now[begin:], LONGEST, placeholder=' …')}"
         raise TypeError(
-            f"{type(policy).__name__} changed itself and is now {_short(policy)}: a policy keeps nothing on itself, because "
+            f"{type(policy).__name__} changed itself and is now {part}: a policy keeps nothing on itself, because "
             "no checkpoint would have it; keep what changes in the state that `start` and `act` return."
         )
 
@@ -80,7 +82,7 @@ def _refuse_kinds(policy: Policy[Any], method: str, action: Action) -> None:
             )
 
 
-def _refuse_knobs(policy: Policy[Any], method: str, after: Any, before: Knobs, writes: frozenset[str]) -> None:
+def _refuse_knobs(policy: Policy[Any], method: str, after: Any, before: Knobs) -> None:
     if not isinstance(after, Knobs):
         raise TypeError(
             f"{_name(policy, method)} returned Action(knobs={_short(after)}); write "
@@ -90,8 +92,8 @@ def _refuse_knobs(policy: Policy[Any], method: str, after: Any, before: Knobs, w
     for name, value in vars(after).items():
         if value is known[name] or value == known[name]:
             continue
-        if name not in writes:
-            names = ", ".join(map(repr, sorted({*writes, name})))
+        if name not in policy.writes:
+            names = ", ".join(map(repr, sorted({*policy.writes, name})))
             raise ValueError(
                 f"{_name(policy, method)} turned {name} to {value!r}, which its `writes` does not name; add it there: "
                 f"writes = frozenset({{{names}}})."
