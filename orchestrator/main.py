@@ -155,7 +155,7 @@ def launch(sweep: Callable[[], Sweep] | Sweep) -> None:
         ] = False,
         note: Annotated[str | None, typer.Option(help="A note on the run, for `orchestrator list`.")] = None,
         dry_run: Annotated[
-            bool, typer.Option("--dry-run", help="Check everything, print the plan and its cost, train nothing.")
+            bool, typer.Option("--dry-run", help="Check all but the training, print the plan and its cost.")
         ] = False,
         replay: Annotated[int | None, typer.Option(hidden=True)] = None,
         go_on: Annotated[int | None, typer.Option(hidden=True)] = None,

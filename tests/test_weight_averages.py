@@ -361,7 +361,7 @@ class Scripted(Policy[int]):
 
     actions: tuple[Action, ...]
     first: Action = NOTHING
-    seen: list[Signals] = field(default_factory=list, compare=False)
+    seen: list[Signals] = field(default_factory=list, compare=False, repr=False)
 
     writes: ClassVar[frozenset[str]] = frozenset({"snapshot", "averages"})
     needs: ClassVar[frozenset[str]] = frozenset({"metrics"})

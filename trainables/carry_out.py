@@ -6,13 +6,16 @@ This module sits above the training loop and the worker processes, so the contra
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.records import Config
 from search.work import Assignment, Progress
 from trainables.contract import OwnTraining, Policy, Trainable, Workload
-from trainables.values import Predictions, Signals
+from trainables.estimates.noise_scale import Gradient
+from trainables.values import Action, Predictions, Signals
 
 if TYPE_CHECKING:
     from trainables.training.loop import Training
@@ -76,13 +79,13 @@ def warning_at_start(workload: Workload, policy: Policy[Any] | None, config: Con
     """
     if policy is None:
         return ""
-    from trainables.training.answers import checked
+    from trainables.answers import asked
+    from trainables.bare_errors import EXPLAINED
 
-    knobs = workload.knobs(config)
-    answer = policy.start(Signals(0, samples, 0, workload.horizon, knobs, tuned=workload.metric))
+    signals = Signals(0, samples, 0, workload.horizon, workload.knobs(config), tuned=workload.metric)
     try:
-        _, action = checked(policy, "start", answer, knobs, policy.writes)
-    except (TypeError, ValueError) as error:  # with which the training will fail
+        _, action = asked(policy, "start", signals)
+    except EXPLAINED as error:  # with which the training will fail
         return str(error)
     return action.why if action.warns else ""
 
@@ -90,11 +93,11 @@ def warning_at_start(workload: Workload, policy: Policy[Any] | None, config: Con
 def refused_at_start(workload: Workload, policy: Policy[Any] | None, config: Config) -> str:
     """Why a training of this configuration with the policy is impossible; "": it is possible, or only the training shows.
 
-    Looks at what the policy's `start` returns, and at the optimizer, unless it takes the workload's own model to make it.
+    Asks the policy for its first two answers, and looks at the optimizer, unless it takes the workload's own model to make it.
     """
     if policy is None:
         return ""
-    if wrong := _wrong_start(
+    if wrong := _wrong_answers(
         policy, Signals(0, ANY_SAMPLES, 0, workload.horizon, workload.knobs(config), tuned=workload.metric)
     ):
         return wrong
@@ -115,25 +118,33 @@ def refused_at_start(workload: Workload, policy: Policy[Any] | None, config: Con
     return ""
 
 
-def _wrong_start(policy: Policy[Any], signals: Signals) -> str:
-    """What is wrong with the kind of the policy's first answer, whatever the number of samples; "": nothing."""
-    from trainables.training.answers import checked
+def _wrong_answers(policy: Policy[Any], signals: Signals) -> str:
+    """What is wrong with the policy's answers at the start and after the first update, whatever the number of samples."""
+    from trainables.answers import asked, refuse_changed
 
+    settings = repr(policy)
     try:
-        answer = policy.start(signals)
-    except Exception:  # it may be right about so many samples; the first trial says whether all is well
-        return ""
-    try:
-        state, _ = checked(policy, "start", answer, signals.knobs, policy.writes)
+        state, action = asked(policy, "start", signals)
         if not _is_plain(state):
             from trainables.training.codec import refuse_unsavable
 
             refuse_unsavable(policy, "start", state)
-    except TypeError as error:
+        asked(policy, "act", _updated(policy, signals, action), deepcopy(state))
+        refuse_changed(policy, settings)
+    except (TypeError, AttributeError, NameError, LookupError) as error:
         return str(error)
-    except ValueError:  # a knob's value, which may depend on the number of samples
+    except Exception:  # it may be right about so many samples; the first trial says whether all is well
         return ""
     return ""
+
+
+def _updated(policy: Policy[Any], signals: Signals, action: Action) -> Signals:
+    """The signals after a first update with any loss and gradient; `signals`, `action`: those of the start."""
+    knobs = action.knobs or signals.knobs
+    size = min(knobs.batch_size, signals.samples_per_epoch)
+    gradient = Gradient(size, size / 2, square=1.0, part_square=1.5, part_norms=(1.2, 1.2))
+    loss, norms = (1.0 if "loss" in policy.needs else None), (gradient if "gradient" in policy.needs else None)
+    return replace(signals, samples=size, knobs=knobs, loss=loss, gradient=norms)
 
 
 def _is_plain(state: Any) -> bool:

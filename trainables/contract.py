@@ -25,6 +25,7 @@ S = TypeVar("S")
 
 WRITES = ("learning_rate", "batch_size", "momentum", "weight_decay", "snapshot", "replay", "average", "averages")
 NEEDS = ("loss", "gradient", "metrics", "momentum")
+NO_KNOB = "your training sets all else itself (docs/policies.md#settings-that-are-no-knobs)"
 
 
 class Policy(ABC, Generic[S]):
@@ -87,7 +88,8 @@ def _refuse_unknown(kind: type[Policy[Any]], attribute: str, known: tuple[str, .
         raise ValueError(f"{place}: must be a set of names; write {attribute} = frozenset({{{known[0]!r}}}).")
     if unknown := sorted(map(str, names - set(known))):
         raise ValueError(
-            f"{place}: no policy can name {unknown[0]!r} there; choose from {', '.join(map(repr, known))}."
+            f"{place}: no policy can name {unknown[0]!r} there; choose from {', '.join(map(repr, known))}"
+            f"{f'; {NO_KNOB}' if attribute == 'writes' else ''}."
         )
 
 

@@ -131,8 +131,8 @@ class Averaging:
     `momentum`: the central model's; each replica also has the optimiser's momentum. `period`: rounds from one
     correction to the next. One replica, without `outer`, is the model itself: plain training.
 
-    `outer`: in place of corrections, Nesterov's momentum moves the central model along the replicas' mean way since the
-    last period, at the rate `outer_rate`, and all replicas restart there (DiLoCo; SNOO with one replica).
+    `outer`: in place of corrections, Nesterov's momentum moves the central model along the replicas' mean displacement
+    since the last period, at the rate `outer_rate`, and all replicas restart there (DiLoCo; SNOO with one replica).
     """
 
     replicas: int

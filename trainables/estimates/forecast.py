@@ -42,7 +42,7 @@ def forecast(losses: Sequence[float], horizon: float, fit: str = "robust") -> fl
     y = np.asarray(np.clip(everything[known], -1e100, 1e100))  # squares stay finite
     if not len(y):
         return math.inf
-    if len(y) < FEWEST or not y.any():
+    if len(y) < FEWEST or not y.any():  # losses that are all 0 give the fit no scale
         return float(np.median(y))
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -59,15 +59,15 @@ def _robust(t: Array, y: Array, horizon: float) -> float:
     floor = 0.0 if np.median(y) > 0 else -math.inf  # a positive loss is below 0 only by noise
     lowest, highest = math.log(1 / max(horizon, 1.0)), math.log(2)
     low, high = lowest, highest
-    best = 0.0
+    at_horizon = math.nan
     for _ in range(_NARROWINGS):
         logs = np.linspace(low, high, _RATES)
         a, c, cost = _fitted(t, y, np.exp(logs), scale, floor)
         at = int(np.argmin(np.where(np.isfinite(cost), cost, np.inf)))
-        best = float(a[at] * np.exp(-np.exp(logs[at]) * horizon) + c[at])
+        at_horizon = float(a[at] * np.exp(-np.exp(logs[at]) * horizon) + c[at])
         step = logs[1] - logs[0]
         low, high = max(lowest, logs[at] - step), min(highest, logs[at] + step)
-    return max(best, least)
+    return max(at_horizon, least)
 
 
 def _fitted(t: Array, y: Array, rates: Array, scale: float, floor: float) -> tuple[Array, Array, Array]:

@@ -76,14 +76,14 @@ def ended(race: Race, value: float, slack: float, *, is_first: bool) -> tuple[Ra
     anything.
     """
     trial: Trial = (race["trying"], value, has_risen(race["quarters"], slack))
-    tried, before, present = (*race["tried"], trial), race["winner"], race["present"]
+    tried, leader, present = (*race["tried"], trial), race["winner"], race["present"]
     if race["lane"] == BATCH and value >= race["start"] and trial[0] != present:
-        won = before
+        won = leader
     elif race["lane"] == BATCH:
         known = (*tried, (present, race["start"], False))
-        won = winner_of(before, trial, known, slack, present, is_first=True)
+        won = winner_of(leader, trial, known, slack, present, is_first=True)
     else:
-        won = winner_of(before, trial, tried, slack, present, is_first=is_first and race["lane"] == RATE)
+        won = winner_of(leader, trial, tried, slack, present, is_first=is_first and race["lane"] == RATE)
     leads = won is trial
     return {**race, "tried": tried, "winner": won, "level": level(race["quarters"]) if leads else race["level"]}, leads
 
@@ -111,7 +111,9 @@ def _beyond(rate: float, rates: list[float], ratio: float) -> float:
 
 
 def _is_inside(rate: float, low: float | None, high: float | None) -> bool:
-    return low is None or high is None or low * 0.999 <= rate <= high * 1.001
+    return (
+        low is None or high is None or low * 0.999 <= rate <= high * 1.001
+    )  # a rate that was multiplied up to a limit is rounded
 
 
 def end_of_ladder(race: Race, ratio: float, times: int, low: float | None, high: float | None) -> str:
@@ -152,8 +154,8 @@ def candidates(lane: str, present: float, largest_batch: float) -> tuple[float, 
         each = (2 * present, present, present // 2)
         return tuple(value for value in each if value == present or 1 <= value <= largest_batch)
     memory = 1 / (1 - present)
-    lowest = memory / _WIDER if memory >= _WIDER else memory
-    others = [1 - 1 / (lowest * _WIDER**power) for power in (2, 1, 0)]
+    shortest = memory / _WIDER if memory >= _WIDER else memory
+    others = [1 - 1 / (shortest * _WIDER**power) for power in (2, 1, 0)]
     return tuple(present if math.isclose(value, present, abs_tol=1e-9) else value for value in others)
 
 

@@ -2,7 +2,8 @@
 
 A stage begins with `candidates` trials. Each trial rolls back to the stage's first weights and trains for a short while
 with its own rate; from its losses, AutoLRS forecasts the loss at the stage's end. The rate with the lowest forecast
-then trains the stage. Each stage is twice as long as the one before, up to `longest` times the first.
+then trains the stage. Each stage is twice as long as the one before, up to `longest` times the first. Here, as in the
+paper, a trial is such a short run within one training, not a trial of a sweep.
 
 Use when   no good schedule is known, and a trial has 100 updates or more, as published; the first is stage * trial of the
            training. Otherwise use `RateRace`, which forecasts nothing.
@@ -43,6 +44,7 @@ from trainables.values import NOTHING, Action, Knobs, Signals
 
 _MEASURED = 16  # measurements in a trial
 _DATA = ("fresh", "replay")
+_ROUNDED = 0.999  # a stage's length as a share of the intended one: earlier stages were rounded to whole updates
 _ALIKE = 1e-3  # forecasts that differ by less, as a share of the largest, count as equal
 
 
@@ -131,7 +133,7 @@ class AutoLrs(Policy[State]):
         """Start the next stage, twice as long if there is room; without room to search, keep this rate to the end."""
         left = 1 - signals.samples / signals.whole
         length = min(2 * state["length"], self.longest * self.stage, left / self._cost)
-        if length < 0.999 * self.stage:  # earlier stages were rounded to whole updates
+        if length < _ROUNDED * self.stage:
             return {**state, "until": math.inf}, NOTHING
         state = {**state, "length": length, "begun": signals.samples, "until": None, "tried": ()}
         return self._trial(state, signals.knobs, state["rate"], roll_back=False)
@@ -139,19 +141,20 @@ class AutoLrs(Policy[State]):
     def _try(self, state: State, signals: Signals) -> tuple[State, Action]:
         """After an update of a trial, and again when the requested metric is there."""
         updates = _updates(self.trial * state["length"], signals)
-        measures = self.metric is not None and state["length"] > 0.999 * self.longest * self.stage
+        measures = self.metric is not None and state["length"] > _ROUNDED * self.longest * self.stage
         every = max(1, updates // _MEASURED) if measures else 1
-        if signals.metrics and not measures:  # a wrapping policy asked for them
+        is_measurement = bool(signals.metrics)  # and no update
+        if is_measurement and not measures:  # a wrapping policy asked for it
             return state, NOTHING
-        point = signals.metrics.get(self.metric or "") if signals.metrics else signals.loss
+        point = signals.metrics.get(self.metric or "") if is_measurement else signals.loss
         if point is None:
             raise ValueError(
                 f"AutoLrs(metric={self.metric!r}): must be one of {', '.join(map(repr, sorted(signals.metrics)))}"
             )
-        if not signals.metrics:
+        if not is_measurement:
             state = {**state, "updates": state["updates"] + 1}
         broken = not math.isfinite(point)
-        if signals.metrics or broken or not measures:
+        if is_measurement or broken or not measures:
             state = {**state, "losses": (*state["losses"], point)}
         elif state["updates"] % every == 0:
             return state, Action(measure=True)
@@ -162,7 +165,7 @@ class AutoLrs(Policy[State]):
         state = {**state, "tried": (*state["tried"], (state["trying"], found))}
         if len(state["tried"]) == self.candidates:
             return self._choose(state, signals)
-        low = min(self.low, state["high"] / 10)
+        low = min(self.low, state["high"] / 10)  # below `low`, once all rates diverged and `high` is `low`
         return self._trial(state, signals.knobs, next_rate(state["tried"], low, state["high"], self.kappa))
 
     def _choose(self, state: State, signals: Signals) -> tuple[State, Action]:

@@ -24,6 +24,7 @@ from typing import Any
 
 from search.settings import number
 from search.wording import instance, shown
+from trainables.answers import asked
 from trainables.contract import Policy
 from trainables.values import NOTHING, Action, Signals
 
@@ -73,8 +74,8 @@ class Averaged(Policy[Any]):
         return self.policy.finds_rate if self.policy else False
 
     def start(self, signals: Signals) -> tuple[Any, Action]:
-        state, action = self.policy.start(signals) if self.policy else (None, NOTHING)
+        state, action = asked(self.policy, "start", signals) if self.policy else (None, NOTHING)
         return state, replace(action, averages=self.gammas)
 
     def act(self, state: Any, signals: Signals) -> tuple[Any, Action]:
-        return self.policy.act(state, signals) if self.policy else (None, NOTHING)
+        return asked(self.policy, "act", signals, state) if self.policy else (None, NOTHING)

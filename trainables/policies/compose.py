@@ -13,6 +13,7 @@ from itertools import combinations
 from typing import Any
 
 from search.wording import instance, shown
+from trainables.answers import asked
 from trainables.contract import Policy
 from trainables.values import NOTHING, Action, Knobs, Signals
 
@@ -72,36 +73,27 @@ class Compose(Policy[State]):
         return True if True in answers else None if None in answers else False
 
     def start(self, signals: Signals) -> tuple[State, Action]:
-        return self._merged([policy.start(signals) for policy in self.policies], signals.knobs)
+        return self._merged([asked(policy, "start", signals) for policy in self.policies], signals.knobs)
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:
         is_measurement = bool(signals.metrics) and signals.train_loss is None
         answers = [
-            policy.act(inner, signals) if asked or not is_measurement else (inner, NOTHING)
-            for policy, (inner, asked) in zip(self.policies, state, strict=True)
+            asked(policy, "act", signals, inner) if is_waiting or not is_measurement else (inner, NOTHING)
+            for policy, (inner, is_waiting) in zip(self.policies, state, strict=True)
         ]
         return self._merged(answers, signals.knobs)
 
     def _merged(self, answers: list[tuple[Any, Action]], knobs: Knobs) -> tuple[State, Action]:
-        changes = {
-            name: value
-            for policy, (_, action) in zip(self.policies, answers, strict=True)
-            for name, value in _changes(policy, action, knobs).items()
-        }
+        changes = {name: value for _, action in answers for name, value in _changes(action, knobs).items()}
         merged = _merged([action for _, action in answers])
         turned = replace(knobs, **changes) if changes else None
         return [(inner, action.measure) for inner, action in answers], replace(merged, knobs=turned)
 
 
-def _changes(policy: Policy[Any], action: Action, knobs: Knobs) -> dict[str, Any]:
-    """The knobs that the action turns. Raises ValueError if the policy's `writes` does not name one of them."""
+def _changes(action: Action, knobs: Knobs) -> dict[str, Any]:
+    """The knobs that the action turns."""
     before, after = asdict(knobs), asdict(action.knobs or knobs)
-    changes = {name: after[name] for name in before if after[name] != before[name]}
-    if unsaid := sorted(set(changes) - policy.writes):
-        raise ValueError(
-            f"{type(policy).__name__} turned {', '.join(unsaid)}, which its `writes` does not name; add it there."
-        )
-    return changes
+    return {name: after[name] for name in before if after[name] != before[name]}
 
 
 def _merged(actions: list[Action]) -> Action:

@@ -39,13 +39,14 @@ _DECAY = 0.99  # of the averages, per update
 _PERIOD_EPOCHS = 0.1
 _GROWTH = math.sqrt(2)  # halfway, in log scale, between keeping the batch and doubling it
 _RISE = 1.5  # average loss over its best
-_RETURNS = 3
+_RETURNS = 3  # roll-backs; instead of another one, the training stops
 _RULES = ("sqrt", "linear", "adascale")
 _DECAYS = ("constant", "cosine", "linear")
 
 State = dict[str, Any]
 """`rate`: the configuration's. `multiplier`: what roll-backs left of it. `ramp`: (from k, to k, start epoch, epochs).
-`calm`: the epoch at which waiting ends. `snapshot`: this state at the last snapshot."""
+`calm`: the epoch at which waiting ends. `decided`: the epoch of the last period's end, and `updates` those since then.
+`votes`: the periods in a row that asked for growth. `epochs`: seen so far. `snapshot`: this state at the last snapshot."""
 
 
 @dataclass(frozen=True)
@@ -112,11 +113,12 @@ class Date(Policy[State]):
         )
 
     def _most(self, signals: Signals) -> int:
+        """The largest batch."""
         return signals.samples_per_epoch // 10 if self.most is None else self.most
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:
         if signals.train_loss is not None:
-            return self._marked(state, signals.train_loss)
+            return self._epoch_ended(state, signals.train_loss)
         if signals.loss is None:
             return state, NOTHING
         state, action = self._decided(self._watched(state, signals, signals.loss), signals, signals.loss)
@@ -124,7 +126,7 @@ class Date(Policy[State]):
         knobs = replace(signals.knobs, batch_size=state["batch_size"], learning_rate=rate)
         return state, action if knobs == signals.knobs else replace(action, knobs=knobs)
 
-    def _marked(self, state: State, train_loss: float) -> tuple[State, Action]:
+    def _epoch_ended(self, state: State, train_loss: float) -> tuple[State, Action]:
         """Take a snapshot after the best epoch so far."""
         if train_loss >= state["best_epoch"]:
             return state, NOTHING
@@ -147,12 +149,12 @@ class Date(Policy[State]):
         if state["updates"] < self.period or signals.epochs - state["decided"] < _PERIOD_EPOCHS:
             return state, NOTHING
         state = {**state, "updates": 0, "decided": signals.epochs}
-        warm = state["ramp"][0] > 0 or signals.epochs >= state["calm"]
-        if warm and value(state["loss"]) > _RISE * state["best_loss"]:
+        is_warm = state["ramp"][0] > 0 or signals.epochs >= state["calm"]
+        if is_warm and value(state["loss"]) > _RISE * state["best_loss"]:
             return self._returned(state, "the loss rose")
-        valid = noise_scale(state["estimate"]) is not None and state["estimate"][2] >= self.evidence
-        above = self.target * state["noise_scale"] >= _GROWTH * state["batch_size"]
-        votes = state["votes"] + 1 if valid and signals.epochs >= state["calm"] and above else 0
+        is_known = noise_scale(state["estimate"]) is not None and state["estimate"][2] >= self.evidence
+        is_above = self.target * state["noise_scale"] >= _GROWTH * state["batch_size"]
+        votes = state["votes"] + 1 if is_known and signals.epochs >= state["calm"] and is_above else 0
         if votes < self.patience or 2 * state["batch_size"] > self._most(signals):
             return {**state, "votes": votes}, NOTHING
         return self._grown(state)

@@ -24,6 +24,7 @@ from typing import Any
 
 from search.settings import number
 from search.wording import instance
+from trainables.answers import asked
 from trainables.contract import Policy
 from trainables.estimates.noise_scale import UNKNOWN, smoothed, value
 from trainables.values import FOUND_RATE, NOTHING, Action, Signals
@@ -106,7 +107,7 @@ class LrRange(Policy[State]):
         knobs = replace(signals.knobs, learning_rate=rate)
         evidence = {"lowest_at": state["rate"], "ended_at": signals.knobs.learning_rate, "lowest": state["lowest"]}
         evidence = {name: number for name, number in evidence.items() if math.isfinite(number)}
-        inner, action = self.then.start(replace(signals, knobs=knobs)) if self.then else (None, NOTHING)
+        inner, action = asked(self.then, "start", replace(signals, knobs=knobs)) if self.then else (None, NOTHING)
         why = f"the smoothed loss was lowest at {state['rate']:.3g}: a rate {self.divisor:g} times smaller"
         updates = self._length(signals) / signals.knobs.batch_size
         if is_short := updates < _FEWEST:
@@ -124,5 +125,5 @@ class LrRange(Policy[State]):
     def _then(self, state: State, signals: Signals) -> tuple[State, Action]:
         if self.then is None:
             return state, NOTHING
-        inner, action = self.then.act(state["then"], signals)
+        inner, action = asked(self.then, "act", signals, state["then"])
         return {"then": inner}, action

@@ -9,7 +9,7 @@ Settings   replicas: they share `batch_size`. alpha: how fast they give up their
            / replicas). momentum: the central model's, beside the optimiser's. period: rounds (updates) from one
            exchange to the next. One replica: plain training.
            outer="nesterov": in place of the corrections, the central model moves by Nesterov's momentum along the
-           replicas' mean way in a period, at the rate outer_rate (0.7), and the replicas restart from it; their
+           replicas' mean displacement in a period, at the rate outer_rate (0.7), and the replicas restart from it; their
            optimisers' states stay. That is DiLoCo, for machines that talk slowly: period=10 to 50, so that workers
            exchange one model's size in so many updates. With one replica it is SNOO.
 Not for    a gain in quality by itself: with the corrections, the central model moves as one model with the whole batch and

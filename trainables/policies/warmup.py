@@ -31,6 +31,7 @@ from typing import Any
 
 from search.settings import number, one_of, whole
 from search.wording import instance
+from trainables.answers import asked
 from trainables.contract import Policy
 from trainables.values import NOTHING, Action, Signals
 
@@ -115,5 +116,5 @@ class Warmup(Policy[State]):
     def _then(self, inner: tuple[Any, ...], signals: Signals, *, is_warm: bool) -> tuple[tuple[Any, ...], Action]:
         if self.then is None or (not inner and not is_warm and "snapshot" in self.then.writes):
             return (), NOTHING
-        state, action = self.then.act(inner[0], signals) if inner else self.then.start(signals)
+        state, action = asked(self.then, "act", signals, inner[0]) if inner else asked(self.then, "start", signals)
         return (state,), action

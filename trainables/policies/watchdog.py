@@ -26,6 +26,7 @@ from typing import Any
 
 from search.settings import number, whole
 from search.wording import instance, shown
+from trainables.answers import asked
 from trainables.contract import Policy
 from trainables.estimates.noise_scale import UNKNOWN, Smoothed, smoothed, value
 from trainables.values import Action, Signals
@@ -85,7 +86,7 @@ class Watchdog(Policy[State]):
         return self.policy.finds_rate
 
     def start(self, signals: Signals) -> tuple[State, Action]:
-        inner, action = self.policy.start(signals)
+        inner, action = asked(self.policy, "start", signals)
         rate = (action.knobs or signals.knobs).learning_rate
         state = {"inner": inner, "rate": rate, "multiplier": 1.0, "returns": 0}
         state |= {
@@ -101,7 +102,7 @@ class Watchdog(Policy[State]):
 
     def act(self, state: State, signals: Signals) -> tuple[State, Action]:
         bare = replace(signals.knobs, learning_rate=state["rate"])
-        inner, action = self.policy.act(state["inner"], replace(signals, knobs=bare))
+        inner, action = asked(self.policy, "act", replace(signals, knobs=bare), state["inner"])
         bare = action.knobs or bare
         state = {**self._listened(state, signals), "inner": inner, "rate": bare.learning_rate}
         if signals.loss is not None and self._is_alarming(state, signals.loss):

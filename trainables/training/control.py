@@ -24,10 +24,10 @@ from torch import Tensor
 
 from search.settings import one_of
 from search.wording import instance, shown
+from trainables.answers import asked, refuse_changed
 from trainables.contract import Policy
 from trainables.estimates.noise_scale import Gradient
 from trainables.training.accounting import LossAccount
-from trainables.training.answers import checked
 from trainables.training.averaging import averaged
 from trainables.training.codec import refuse_unsavable
 from trainables.training.data_order import DataOrder
@@ -85,7 +85,7 @@ class Control:
         if policy is not None:
             instance("Control", Policy, policy=policy)
             refuse_without_momentum(policy, optimizer)
-        watched, self._writes = (frozenset(), frozenset()) if policy is None else (policy.needs, policy.writes)
+        watched = frozenset() if policy is None else policy.needs
         self.watches_loss, self.watches_gradient = "loss" in watched, "gradient" in watched
         if policy is not None and weights is None:
             refuse_unmet(
@@ -106,6 +106,7 @@ class Control:
         self.decisions = Decisions(self.knobs)
         self._account = LossAccount()
         self._policy_state: Any = None
+        self._settings = repr(policy)
         self.snapshots = Snapshots(self._weights, self._account, sampler, scaler)
         self.chosen = 0.0  # the average that the last epoch's end found best, by its exponent; 0: the last weights
         self._averages: WeightAverages | None = None
@@ -216,6 +217,7 @@ class Control:
                 each=each, tuned=self._metric,
             ))  # fmt: skip
             refuse_unsavable(self.policy, "act", self._policy_state)
+            refuse_changed(self.policy, self._settings)
             self._tell_schedule()
         return {**found, **self.decisions.found}
 
@@ -257,7 +259,7 @@ class Control:
             "undone": self._undone,
             "knobs": asdict(self.knobs),
             "multiples": [dict(multiples) for multiples in self._writer.multiples],
-            "policy": self._policy_state,
+            "policy": copied(self._policy_state),  # `act` may change its state in place
             "snapshots": self.snapshots.state_dict(),
             "averages": self._averages and copied(self._averages.state_dict(), torch.device("cpu")),
             "chosen": self.chosen,
@@ -278,7 +280,7 @@ class Control:
         self._account.load_state_dict(state["account"])
         self.decisions.load_state_dict(state["decisions"])
         self._exploring, self._undone = state["exploring"], state["undone"]
-        self.knobs, self._policy_state = Knobs(**state["knobs"]), state["policy"]
+        self.knobs, self._policy_state = Knobs(**state["knobs"]), copied(state["policy"])
         self._writer.multiples = [*state["multiples"]]  # the optimizer may have been loaded before `attach`
         self.snapshots.load_state_dict(state["snapshots"])
         self.snapshots.reports = state["reports"]
@@ -304,9 +306,9 @@ class Control:
         self.turn()
         if self.policy is not None:
             signals = Signals(self.samples, self._size, self.epoch, self._epochs, self.knobs, tuned=self._metric)
-            answer = self.policy.start(signals)
-            self._policy_state, action = checked(self.policy, "start", answer, self.knobs, self._writes)
+            self._policy_state, action = asked(self.policy, "start", signals)
             refuse_unsavable(self.policy, "start", self._policy_state)
+            self._policy_state = copied(self._policy_state)  # it may belong to the policy, or to all of its class
             self.do(action, 0.0)
             self._tell_schedule()
 
@@ -315,8 +317,7 @@ class Control:
     def _ask(self, signals: Signals) -> None:
         assert self.policy is not None
         begun = time.perf_counter()
-        answer = self.policy.act(self._policy_state, signals)
-        self._policy_state, action = checked(self.policy, "act", answer, self.knobs, self._writes)
+        self._policy_state, action = asked(self.policy, "act", signals, self._policy_state)
         self.do(action, time.perf_counter() - begun)
         if action.measure:
             metrics, each, _ = self._measuring.asked(self._averages)

@@ -61,7 +61,7 @@ class KnobWriter:
         self._turned = [key for key, name in KNOB_OF.items() if policy is not None and name in policy.writes]
         self._found = [
             {key: _given(group, key) for key in KNOB_OF.keys() & group.keys()} for group in optimizer.param_groups
-        ]
+        ]  # values of each group when the control was attached
         self._had_state = bool(optimizer.state)  # if so, it was loaded before
         self._has_forked = False  # and not trained since
         self.multiples = [multiples_of(group, initial) for group in self._groups]
@@ -83,12 +83,12 @@ class KnobWriter:
 
         `amid`: the optimizer's state was made with the values that its groups have now.
         """
-        for group, times in zip(self._groups, self.multiples, strict=True):
+        for group, multiples in zip(self._groups, self.multiples, strict=True):
             for key in self._turned:
-                if key in times:
-                    group[key] = times[key] * getattr(knobs, KNOB_OF[key])
-            if "beta2" in times:
-                beta2 = times["beta2"] ** (knobs.batch_size / times["beta2_batch"])
+                if key in multiples:
+                    group[key] = multiples[key] * getattr(knobs, KNOB_OF[key])
+            if "beta2" in multiples:
+                beta2 = multiples["beta2"] ** (knobs.batch_size / multiples["beta2_batch"])
                 _turn_beta2(self._optimizer, group, beta2, amid)
 
     @contextlib.contextmanager
@@ -107,9 +107,9 @@ class KnobWriter:
         Raises ValueError if the groups' multiples cannot be told.
         """
         self.multiples, self._has_forked = self._multiples_of_fork(saved, theirs), True
-        for group, times in zip(self._groups, self.multiples, strict=True):
-            for key in self._keys(group, times):
-                group[key] = times[key] * getattr(self._initial, KNOB_OF[key])
+        for group, multiples in zip(self._groups, self.multiples, strict=True):
+            for key in self._keys(group, multiples):
+                group[key] = multiples[key] * getattr(self._initial, KNOB_OF[key])
             if "lr" in self._turned:  # without a scheduler at `attach`, it came with the other trial's state
                 group.pop("initial_lr", None)
 
@@ -117,13 +117,13 @@ class KnobWriter:
         """The groups' own multiples, unless the optimizer had the other trial's values already when it was attached."""
         if len(saved) != len(self._groups):
             return self.multiples
-        keys = [self._keys(group, times) for group, times in zip(self._groups, saved, strict=True)]
+        keys = [self._keys(group, multiples) for group, multiples in zip(self._groups, saved, strict=True)]
         each = [(number, key) for number, keys_here in enumerate(keys) for key in keys_here]
         if all(self._found[n].get(key) == saved[n][key] * getattr(theirs, KNOB_OF[key]) for n, key in each):
             kept = {"beta2_batch"} if self._had_state else {"beta2", "beta2_batch"}
             return [
-                {**times, **{key: own[key] for key in kept & own.keys()}}
-                for times, own in zip(saved, self.multiples, strict=True)
+                {**multiples, **{key: own[key] for key in kept & own.keys()}}
+                for multiples, own in zip(saved, self.multiples, strict=True)
             ]
         for n, key in each:
             if self._had_state and not math.isclose(self.multiples[n].get(key, math.nan), saved[n][key], rel_tol=1e-6):
@@ -134,10 +134,10 @@ class KnobWriter:
                 )
         return self.multiples
 
-    def _keys(self, group: Mapping[str, Any], times: Mapping[str, float]) -> list[str]:
-        """The keys of this group that a trial begins with its own values of."""
+    def _keys(self, group: Mapping[str, Any], multiples: Mapping[str, float]) -> list[str]:
+        """The keys whose values in this group are this trial's own from its start, also if it is a fork."""
         is_scheduled = "initial_lr" in group and "lr" not in self._turned
-        return [key for key in KNOB_OF if key in times and key in group and not (key == "lr" and is_scheduled)]
+        return [key for key in KNOB_OF if key in multiples and key in group and not (key == "lr" and is_scheduled)]
 
     def scheduled_for_another(self) -> str:
         """At the first update after a fork: that the user's LR scheduler goes on from the other trial's rate; "" if it does
@@ -145,8 +145,8 @@ class KnobWriter:
         if not self._has_forked:
             return ""
         self._has_forked = False
-        for group, times in zip(self._groups, self.multiples, strict=True):
-            rate = times.get("lr", math.nan) * self._initial.learning_rate
+        for group, multiples in zip(self._groups, self.multiples, strict=True):
+            rate = multiples.get("lr", math.nan) * self._initial.learning_rate
             if "lr" not in self._turned and abs(group.get("initial_lr", rate) - rate) > 1e-6 * rate:
                 return (
                     f"the LR scheduler starts from {group['initial_lr']:g}, the learning rate of the trial that this one forked "
@@ -158,9 +158,9 @@ class KnobWriter:
     def refuse_other_writers(self, knobs: Knobs) -> None:
         """Raise ValueError if other code has written what the policy turns since `knobs` were written."""
         self._refuse_scheduler()
-        for number, (group, times) in enumerate(zip(self._groups, self.multiples, strict=True)):
+        for number, (group, multiples) in enumerate(zip(self._groups, self.multiples, strict=True)):
             for key in self._turned if self._alone else []:
-                if key in times and group[key] != (written := times[key] * getattr(knobs, KNOB_OF[key])):
+                if key in multiples and group[key] != (written := multiples[key] * getattr(knobs, KNOB_OF[key])):
                     raise ValueError(
                         f"{shown(self._policy)} sets {key!r}, and so does other code: the policy wrote {float(written):g} to parameter "
                         f"group {number}, which now has {float(group[key]):g}. Leave that code out; {_INSTEAD}. If the training has "

@@ -270,7 +270,7 @@ class Training:
             size = min(size, math.ceil(whole / 2))
         if self.weights.replicas is None or size >= left:
             return math.ceil(left / math.ceil(left / size))
-        replicas = len(self.weights.replicas.own)
+        replicas = len(self.weights.replicas.here)
         rows = max(1, size // replicas)  # samples for each replica
         rows = math.ceil(left / replicas / math.ceil(left / replicas / rows))
         return left if left - rows * replicas < replicas else rows * replicas

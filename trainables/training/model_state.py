@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -106,5 +107,5 @@ def copied(value: Any, device: torch.device | None = None) -> Any:
     if isinstance(value, dict):
         return {key: copied(item, device) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(copied(item, device) for item in value)
-    return value
+        return type(value)([copied(item, device) for item in value])
+    return value.copy() if isinstance(value, (set, np.ndarray)) else value

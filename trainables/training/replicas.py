@@ -65,15 +65,15 @@ class Replicas:
             )
         self._group = group or Alone()
         self.averaging = averaging
-        self.own = range(self._group.rank, averaging.replicas, self._group.size)
+        self.here = range(self._group.rank, averaging.replicas, self._group.size)  # the j of this worker's replicas
         self._rounds = 0
         self._optimizer = optimizer
         module = LossOf(workload, model)
         self._central: Tensors = {name: p for name, p in module.named_parameters() if p.requires_grad}
         self._central_buffers: Tensors = dict(module.named_buffers())
-        self._before: Tensors = {}  # z', or u with an outer momentum
+        self._momentum_state: Tensors = {}  # z', or u with an outer momentum
         for name, p in self._central.items():
-            self._before[name] = torch.zeros_like(p) if averaging.outer else p.detach().clone()
+            self._momentum_state[name] = torch.zeros_like(p) if averaging.outer else p.detach().clone()
         self.parameters: Tensors = {name: self._stacked(p).requires_grad_() for name, p in self._central.items()}
         self._buffers: Tensors = {name: self._stacked(b) for name, b in self._central_buffers.items()}
         _exchange(optimizer, {self._central[name]: stack for name, stack in self.parameters.items()}, self._stacked)
@@ -93,11 +93,11 @@ class Replicas:
         Replica j has every k-th sample from the j-th on, and descends on the mean over its own; `indices` are the
         samples of this worker's replicas (`group.share`).
         """
-        k, here = self.averaging.replicas, len(self.own)
-        shares = [indices[i::here] for i in range(min(here, len(indices)))]
+        k, count = self.averaging.replicas, len(self.here)
+        shares = [indices[i::count] for i in range(min(count, len(indices)))]
         losses = self.losses(shares)
         counts = torch.tensor([len(share) for share in shares], dtype=losses.dtype)
-        wholes = torch.tensor([len(range(j, total, k)) for j in self.own[: len(shares)]], dtype=losses.dtype)
+        wholes = torch.tensor([len(range(j, total, k)) for j in self.here[: len(shares)]], dtype=losses.dtype)
         descended = (losses * (counts / wholes).to(losses.device)).sum()
         return descended, (losses.detach() * (counts / len(indices)).to(losses.device)).sum()
 
@@ -108,7 +108,7 @@ class Replicas:
     def gradient_parts(self, total: int) -> tuple[list[tuple[float, float]], float]:
         """For each replica |its share of the mean gradient|^2 and its share of the samples; |the mean gradient|^2."""
         k = self.averaging.replicas
-        shares = [len(range(j, total, k)) / total for j in self.own]
+        shares = [len(range(j, total, k)) / total for j in self.here]
         weights = torch.tensor(shares, dtype=torch.float64, device=self._gradients()[0].device)
         means = [torch.tensordot(weights.to(gradient.dtype), gradient, 1) for gradient in self._gradients()]
         parts = [(square * share**2, share) for square, share in zip(self.squares().tolist(), shares, strict=True)]
@@ -145,7 +145,7 @@ class Replicas:
             self.parameters[name].sub_(correction)
         together = self._group.totals([correction.sum(0) for correction in corrections.values()])
         for name, summed in zip(corrections, together, strict=True):
-            z, before = self._central[name], self._before[name]
+            z, before = self._central[name], self._momentum_state[name]
             moved = summed.add_(z - before, alpha=momentum)
             before.copy_(z)
             z.add_(moved)
@@ -153,12 +153,12 @@ class Replicas:
     def _move(self) -> None:
         """Move the central model by the outer momentum, and restart the replicas from it."""
         momentum, rate = self.averaging.momentum, self.averaging.outer_rate
-        ways = [(w - self._central[name]).sum(0) for name, w in self.parameters.items()]
-        together = self._group.totals(ways)
+        displacements = [(w - self._central[name]).sum(0) for name, w in self.parameters.items()]
+        together = self._group.totals(displacements)
         for name, summed in zip(self.parameters, together, strict=True):
-            z, velocity, way = self._central[name], self._before[name], summed / self.averaging.replicas
-            velocity.mul_(momentum).add_(way)
-            z.add_(way.add_(velocity, alpha=momentum), alpha=rate)
+            z, u, displacement = self._central[name], self._momentum_state[name], summed / self.averaging.replicas
+            u.mul_(momentum).add_(displacement)
+            z.add_(displacement.add_(u, alpha=momentum), alpha=rate)
             self.parameters[name].copy_(z.expand_as(self.parameters[name]))
 
     def _means(self, stacks: Sequence[Tensor]) -> list[Tensor]:
@@ -176,18 +176,22 @@ class Replicas:
         """The live tensors of the replicas here, without the central model's."""
         return {
             "averaging": asdict(self.averaging), "obstacle": self.losses.obstacle, "rounds": self._rounds,
-            "parameters": dict(self.parameters), "buffers": dict(self._buffers), "before": dict(self._before),
+            "parameters": dict(self.parameters), "buffers": dict(self._buffers), "before": dict(self._momentum_state),
         }  # fmt: skip
 
     @torch.no_grad()
     def load(self, state: Mapping[str, Any]) -> None:
         self._rounds = state["rounds"]
-        for own, given in ((self.parameters, "parameters"), (self._buffers, "buffers"), (self._before, "before")):
-            for name, value in own.items():
+        for mine, given in (
+            (self.parameters, "parameters"),
+            (self._buffers, "buffers"),
+            (self._momentum_state, "before"),
+        ):
+            for name, value in mine.items():
                 value.copy_(state[given][name])
 
     def _stacked(self, value: Tensor) -> Tensor:
-        return torch.stack([value.detach()] * len(self.own))
+        return torch.stack([value.detach()] * len(self.here))
 
     def _gradients(self) -> list[Tensor]:
         return [stack.grad for stack in self.parameters.values() if stack.grad is not None]
