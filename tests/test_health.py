@@ -245,6 +245,7 @@ def test_curves_that_jump_bound_the_noise_from_below(tmp_path: Path) -> None:
     (finding,) = noise(run_of(tmp_path, jumping))
     assert re.search(r"noise alone explains differences up to [\d.]+, and perhaps larger ones \(from", finding.evidence)
     assert noise(run_of(tmp_path / "smooth", smooth)) == []
+    assert noise(run_of(tmp_path / "steep", drawn(bowl(0.6, 0.5, 0.5), 20, steps=8))) == []  # 1 / step
 
 
 @pytest.mark.parametrize(

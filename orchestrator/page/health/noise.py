@@ -10,6 +10,7 @@ import math
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from orchestrator.page.health.finding import Finding
 from orchestrator.page.recorded import Recorded
@@ -71,14 +72,19 @@ def _from_repeats(run: Recorded) -> Noise | None:
 
 
 def _from_curves(run: Recorded) -> Noise | None:
-    """The median fluctuation of the best quarter's curves, from third differences, which hardly any trend enters."""
+    """The median fluctuation of the best quarter's curves, from third differences, which hardly any trend enters.
+
+    Noise makes consecutive third differences alternate (their correlation is −3/4). Where they do not, a trend made them:
+    such a curve does not count.
+    """
     good = sorted(_finite(run.full), key=lambda trial: trial.loss)[: max(CURVES, len(run.full) // 4)]
     found = []
     for trial in good:
         tail = [loss for loss in trial.losses[-max(TAIL, len(trial.losses) // 3) :] if math.isfinite(loss)]
         if len(tail) >= TAIL:
             third = [d - a + 3 * (b - c) for a, b, c, d in zip(tail, tail[1:], tail[2:], tail[3:], strict=False)]
-            found.append(statistics.fmean(each**2 for each in third) / 20)  # Var = (1 + 9 + 9 + 1) σ²
+            if sum(before * after for before, after in pairwise(third)) < 0:
+                found.append(statistics.fmean(each**2 for each in third) / 20)  # Var = (1 + 9 + 9 + 1) σ²
     if len(found) < CURVES:
         return None
     return Noise(math.sqrt(statistics.median(found)), f"the last steps of the best {len(found)} curves", is_bound=True)
