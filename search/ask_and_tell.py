@@ -43,7 +43,7 @@ from search.records import (
     Suggestion,
     resume,
 )
-from search.rules.conduct import Instead, Rules, after_report, best, early_end, next_move, rest
+from search.rules.conduct import Instead, Rules, after_report, best, early_end, next_move, rest, takes_on_stopped
 from search.run_state import TARGET
 from search.schedulers.run_to_end import RunToEnd
 from search.space import Space
@@ -208,21 +208,25 @@ class AskAndTell:
 
     @_alone
     def fail(self, trial: Trial, reason: str | BaseException) -> None:
-        """Record that `trial` failed and will not continue; `reason` is a text, or the exception."""
+        """Record that `trial` failed and will not continue; `reason` is a text, or the exception.
+
+        A trial that has ended keeps its result, whatever its worker does afterwards: `fail`, `leave` and `end` record
+        nothing then, and warn. Only a paused trial that may be resumed can still fail, without its checkpoint for example.
+        """
         self._check("fail", trial)
-        self._add(End(trial.number, Status.FAILED, checks.reason("fail", reason)))
+        self._end("fail", trial, End(trial.number, Status.FAILED, checks.reason("fail", reason)))
 
     @_alone
     def leave(self, trial: Trial, reason: str | BaseException) -> None:
         """Record that you have stopped `trial`; it rests at its last step."""
         self._check("leave", trial)
-        self._add(End(trial.number, Status.STOPPED, checks.reason("leave", reason)))
+        self._end("leave", trial, End(trial.number, Status.STOPPED, checks.reason("leave", reason)))
 
     @_alone
     def end(self, trial: Trial, reason: str | BaseException) -> None:
         """Record that `trial` ended by itself, maybe early; its last loss is its result. Without any it has failed."""
         self._check("end", trial)
-        self._add(early_end(trial, self.history, checks.reason("end", reason)))
+        self._end("end", trial, early_end(trial, self.history, checks.reason("end", reason)))
 
     @_alone
     def retry(self, trial: Trial, reason: str | BaseException) -> None:
@@ -296,6 +300,18 @@ class AskAndTell:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _lock=RLock())
+
+    def _end(self, method: str, trial: Trial, end: End) -> None:
+        """Record the end of a trial that has not ended before."""
+        pauses = trial.status is Status.STOPPED and takes_on_stopped(self.searcher, self.scheduler, self.rules)
+        if trial.status is Status.RUNNING or (end.status is Status.FAILED and pauses):
+            self._add(end)
+            return
+        warnings.warn(
+            f"AskAndTell.{method}: trial {trial.number} is {trial.status.value} at step {trial.step} and keeps its result; not "
+            f"recorded: {end.reason}",
+            stacklevel=4,
+        )
 
     def _check(self, method: str, trial: Trial) -> None:
         """Raise ValueError if `trial` is no trial of this search."""

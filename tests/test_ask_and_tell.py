@@ -19,7 +19,7 @@ from search.ask_and_tell import AskAndTell
 from search.contract import Scheduler, Searcher
 from search.history import History, Trial
 from search.records import End, Enough, Goal, Report, Retry, Status, Suggestion, Used, resume, start
-from search.schedulers.asha import AshaPromote
+from search.schedulers.asha import Asha, AshaPromote
 from search.schedulers.median import Median
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.bayes import BayesSearch
@@ -386,6 +386,36 @@ def test_a_trial_at_rest_has_nothing_more_to_tell() -> None:
     tuning.end(trial, "nothing more to gain")
     with pytest.raises(ValueError, match="it is completed at step 1; stop the training when `tell` returns False"):
         tuning.tell(trial, 2, 0.4)
+
+
+@pytest.mark.parametrize("way", ["fail", "leave", "end"])
+def test_a_trial_that_has_ended_keeps_its_result_whatever_its_worker_does_then(way: str) -> None:
+    """A crash in the clean-up of the best trial made another one the best."""
+    tuning, best = under_way(horizon=1)
+    tuning.tell(best, 1, 0.1)
+    other = tuning.ask()
+    assert other is not None
+    tuning.tell(other, 1, 0.9)
+    before = len(tuning.records)
+    with pytest.warns(UserWarning, match=rf"{way}: trial 0 is completed at step 1 and keeps its result; .*clean-up"):
+        getattr(tuning, way)(best, RuntimeError("crash in clean-up"))
+    assert (tuning.best, best.status, len(tuning.records)) == (best, Status.COMPLETED, before)
+
+
+@pytest.mark.parametrize(("scheduler", "may_fail"), [(Asha(reduction_factor=2), False), (AshaPromote(), True)])
+def test_a_paused_trial_fails_only_where_it_might_be_resumed(scheduler: Scheduler, may_fail: bool) -> None:
+    tuning = AskAndTell(SPACE, Random(), scheduler, horizon=4)
+    for loss in (0.1, 0.9):
+        trial = tuning.ask()
+        assert trial is not None
+        tuning.tell(trial, 1, loss)
+    assert trial.status is Status.STOPPED
+    for way in (tuning.leave, tuning.end) if may_fail else (tuning.leave, tuning.end, tuning.fail):
+        with pytest.warns(UserWarning, match="trial 1 is stopped at step 1 and keeps its result"):
+            way(trial, "no checkpoint")
+    if may_fail:
+        tuning.fail(trial, "no checkpoint")
+    assert (trial.status, trial.losses) == (Status.FAILED if may_fail else Status.STOPPED, [0.9])
 
 
 def test_numbers_of_other_libraries_are_plain_numbers_in_what_is_saved() -> None:
