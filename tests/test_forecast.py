@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,8 +26,8 @@ from orchestrator.reading.room import no_room
 from orchestrator.record.encoding import to_json
 from orchestrator.record.ledger import Ledger
 from orchestrator.sweep import Sweep
-from search.contract import Scheduler, Searcher
-from search.history import History
+from search.contract import Scheduler, Searcher, Verdict
+from search.history import History, Trial
 from search.records import BASELINE, FINALIST, Began, End, Report, Status, Used, start
 from search.rules.conduct import Rules
 from search.rules.device_budget import DeviceBudget
@@ -224,6 +225,23 @@ def test_results_in_random_order_say_what_a_scheduler_saves(scheduler: Scheduler
 
 def test_a_scheduler_without_rungs_has_an_order_too() -> None:
     assert 1 < np.mean(lengths_in_random_order(Median(), 20)) <= 20
+
+
+@dataclass(frozen=True)
+class Limits(Scheduler):
+    """Stops a trial that is above the limit of its step."""
+
+    limits: Any
+
+    def judge(self, trial: Trial, history: History) -> Verdict:
+        return Verdict.STOP if trial.loss > self.limits[trial.step] else Verdict.CONTINUE
+
+
+@pytest.mark.parametrize("make", [list, np.array, lambda limits: dict(enumerate(limits))])
+def test_a_scheduler_whose_fields_have_no_hash_has_an_order_too(make: Any) -> None:
+    """It ended each sweep as a fault of ours: `unhashable type: 'list'`."""
+    strict, lax = (lengths_in_random_order(Limits(make([9.0, limit, 9.0])), 3) for limit in (0.0, 9.0))
+    assert (set(strict), set(lax)) == ({1}, {3})
 
 
 @pytest.mark.slow

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 
 from search.contract import Scheduler, derived_seed
@@ -20,9 +18,18 @@ MOST_REPORTS = 2000
 SPACE = Space({"rank": uniform(0.0, 1.0)})
 
 
-@lru_cache(maxsize=32)
+_known: dict[tuple[int, int], tuple[Scheduler, tuple[int, ...]]] = {}  # by id: a scheduler with a list in it has no hash
+
+
 def lengths_in_random_order(scheduler: Scheduler, horizon: int) -> tuple[int, ...]:
     """The steps at which `TRIALS` trials come to rest, one after the other, each with a loss that does not change."""
+    key = id(scheduler), horizon
+    if key not in _known:
+        _known[key] = scheduler, _lengths(scheduler, horizon)  # with the scheduler, so that its id stays its own
+    return _known[key][1]
+
+
+def _lengths(scheduler: Scheduler, horizon: int) -> tuple[int, ...]:
     if isinstance(scheduler, RunToEnd):
         return (horizon,)
     history, rules = History(SPACE, horizon=horizon, seed=1, limit=TRIALS), Rules()
