@@ -10,6 +10,7 @@ import os
 import pkgutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -85,6 +86,14 @@ def concrete(package: ModuleType, contract: type) -> set[type]:
     names = [f"{package.__name__}.{module.name}" for module in pkgutil.iter_modules(package.__path__)]
     members = [member for name in names for member in vars(importlib.import_module(name)).values()]
     return {m for m in members if inspect.isclass(m) and issubclass(m, contract) and not inspect.isabstract(m)}
+
+
+def assert_listed(kinds: set[type], listed: Iterable[object], where: str) -> None:
+    """Fail, with the line to add, unless `listed` has an object of each of the classes and no others."""
+    known = {type(each) for each in listed}
+    lacking, other = ({kind.__name__ for kind in some} for some in (kinds - known, known - kinds))
+    assert not lacking, f"add a line for {', '.join(sorted(lacking))} to {where}"
+    assert not other, f"{where} has {', '.join(sorted(other))}, which no module of the package defines"
 
 
 def recorded(folder: Path, table: str) -> list[dict[str, Any]]:

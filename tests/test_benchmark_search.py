@@ -29,7 +29,7 @@ from search.searchers.random import Random
 from search.space import Space, choice, loguniform, pow2
 from search.task import Task
 from search.work import Progress, Reported
-from tests.support import ROOT, concrete, run_script, simulated
+from tests.support import ROOT, assert_listed, concrete, run_script, simulated
 from trainables.contract import OwnTraining
 
 BENCHMARKS = ROOT / "experiments" / "benchmarks"
@@ -438,9 +438,10 @@ def test_every_searcher_and_scheduler_is_in_a_method() -> None:
     """But for populations, which fork, and for what has no settings of its own to start with (`Points`)."""
     searchers = {kind for kind in concrete(search.searchers, Searcher) if not issubclass(kind, Population)}
     found = {kind for kind in searchers if all(field.default is not MISSING for field in fields(kind))}
-    assert found == {type(method.searcher) for method in regret.METHODS.values()}
-    schedulers = {type(method.scheduler) for method in regret.METHODS.values()}
-    assert schedulers == concrete(search.schedulers, Scheduler)
+    methods = regret.METHODS.values()
+    where = "METHODS of experiments/benchmarks/regret.py"
+    assert_listed(found, [method.searcher for method in methods], where)
+    assert_listed(concrete(search.schedulers, Scheduler), [method.scheduler for method in methods], where)
 
 
 def test_every_method_of_the_exam_can_search_its_space() -> None:

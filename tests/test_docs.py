@@ -10,27 +10,19 @@ import runpy
 import signal
 import subprocess
 import sys
-import types
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.main import get_command
 
 from orchestrator.commands import app
 from orchestrator.errors import OrchestratorError
-from search.contract import Scheduler, Searcher
+from tests.contributed import CONTRIBUTING, blocks, example
 from tests.support import ROOT, recorded, run_script, simulated, small_sweep
 from trainables import Date
-from trainables.contract import Policy, Workload
 
 README = (ROOT / "README.md").read_text()
-CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 ASK_AND_TELL = (ROOT / "docs" / "ask_and_tell.md").read_text()
-
-
-def blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def python_environment(**more: str) -> dict[str, str]:
@@ -236,18 +228,6 @@ def test_date_is_never_named_without_the_sentence_of_its_card() -> None:
         assert card.lower() in " ".join(path.read_text().split()).lower(), path
 
 
-def example(kind: type) -> Any:
-    """The class that CONTRIBUTING shows for a contract."""
-    for number, code in enumerate(blocks(CONTRIBUTING, "python")):
-        module = types.ModuleType(f"contributed{number}")
-        sys.modules[module.__name__] = module  # dataclasses look their module up
-        exec(compile(code, "CONTRIBUTING.md", "exec"), module.__dict__)
-        for value in vars(module).values():
-            if isinstance(value, type) and value.__module__ == module.__name__ and issubclass(value, kind):
-                return value
-    raise AssertionError(f"CONTRIBUTING shows no {kind.__name__}")
-
-
 def test_each_example_is_short_and_shows_its_file() -> None:
     examples = blocks(CONTRIBUTING, "python")
     assert [code.splitlines()[0].strip("# ").split("/")[-2] for code in examples] == [
@@ -260,10 +240,24 @@ def test_each_example_is_short_and_shows_its_file() -> None:
     for code in examples:
         lines = [line for line in code.splitlines() if line.strip()]
         assert len(lines) <= 30, code
+        assert (">>> " in code) == ("experiments/" not in lines[0]), "what scripts import has an example"
+
+
+@pytest.mark.slow
+def test_the_examples_pass_the_checks_of_style_and_types(tmp_path: Path) -> None:
+    for code in blocks(CONTRIBUTING, "python"):
+        (tmp_path / Path(code.splitlines()[0].strip("# ")).name).write_text(code.partition("\n")[2])
+    for tool in ("ruff format --check", "ruff check", "mypy --cache-dir=/dev/null"):
+        settings = f"--config{'-file' if 'mypy' in tool else ''}={ROOT / 'pyproject.toml'}"
+        files = map(str, sorted(tmp_path.iterdir()))
+        done = subprocess.run(
+            [sys.executable, "-m", *tool.split(), settings, *files], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_examples_work_in_a_sweep(tmp_path: Path) -> None:
-    searcher, scheduler, policy = example(Searcher)(), example(Scheduler)(step=2, loss=0.5), example(Policy)()
+    searcher, scheduler, policy = example("Nearby")(), example("Threshold")(step=2, loss=0.3), example("Halving")()
     driver = simulated(
         tmp_path / "a", small_sweep(searcher=searcher, scheduler=scheduler, policy=policy, num_samples=12)
     )
@@ -271,7 +265,7 @@ def test_the_examples_work_in_a_sweep(tmp_path: Path) -> None:
     assert {trial.status.value for trial in driver.history} == {"completed", "stopped"}
     from search.space import Space, loguniform
 
-    workload = example(Workload)()
+    workload = example("Line")()
     line = small_sweep(workload=workload, space=Space({"learning_rate": loguniform(0.01, 0.5)}), num_samples=3)
     best = simulated(tmp_path / "b", line).best
     assert best is not None

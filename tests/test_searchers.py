@@ -1,4 +1,4 @@
-"""One exam that every searcher sits: add a line to SEARCHERS."""
+"""One exam that every searcher sits: add a line to SEARCHERS. Alone: pytest tests/test_searchers.py -k Name."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ from search.searchers.random import Random
 from search.searchers.sigopt import SigOptSearch
 from search.searchers.sobol import Sobol
 from search.space import Space, choice, lograndint, loguniform, pow2, randint, uniform, when
+from tests.contributed import example
 from tests.histories import HORIZON, SPACES, random_history, records
-from tests.support import concrete
+from tests.support import assert_listed, concrete
 
 SEARCHERS = [
     Random(),
@@ -61,6 +62,7 @@ KNOWN = COVERING | CHOSEN
 SLOW = {GaussianProcess, BayesSearch, MultitaskSearch, SigOptSearch}  # fits a model: fewer examples
 ON_BOTORCH = (BayesSearch, MultitaskSearch, SigOptSearch)
 USABLE = [s for s in SEARCHERS if find_spec("botorch") or not isinstance(s, ON_BOTORCH)]  # Python 3.10 has none
+USABLE.append(example("Nearby")())
 
 every_searcher = pytest.mark.parametrize("searcher", USABLE, ids=lambda s: type(s).__name__)
 spaces = st.sampled_from(sorted(SPACES))
@@ -108,7 +110,7 @@ def test_every_origin_is_sorted_by_whether_it_covers_the_space() -> None:
 
 
 def test_every_searcher_sits_the_exam() -> None:
-    assert concrete(search.searchers, Searcher) == {type(searcher) for searcher in SEARCHERS}
+    assert_listed(concrete(search.searchers, Searcher), SEARCHERS, "SEARCHERS of tests/test_searchers.py")
 
 
 @every_searcher
@@ -132,7 +134,9 @@ def test_suggestions_lie_in_the_space_and_repeat_themselves_and_change_nothing(s
             assert suggestion.config == space.check(suggestion.config)
             assert all(is_plain(value) for value in suggestion.config.values())
             assert makes_sense(suggestion, searcher, history)
-            assert suggestion.origin in KNOWN
+            assert suggestion.origin in KNOWN, (
+                f"{suggestion.origin!r} is a new origin: sort it into one of the sets of search/origins.py, or use a word of them"
+            )
 
     exam()
 

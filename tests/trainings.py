@@ -1,4 +1,7 @@
-"""What the exams of workloads and policies train: a new one sits all of them with one line in WORKLOADS or POLICIES."""
+"""What the exams of workloads and policies train: a new one sits all of them with one line in WORKLOADS or POLICIES.
+
+Alone: pytest tests/test_trainables.py -k Name.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from torch.nn import functional
 
 from search.records import Config
 from search.work import Assignment
+from tests.contributed import example
 from trainables.contract import Policy, Workload
 from trainables.policies.adaptive_sync import AdaptiveSync
 from trainables.policies.adascale import AdaScale
@@ -240,7 +244,8 @@ def everything_data() -> tuple[Tensor, Tensor]:
     return inputs, inputs.square().sum(1)
 
 
-each_workload = pytest.mark.parametrize("workload", WORKLOADS, ids=lambda w: type(w).__name__)
+CONTRIBUTED: tuple[Workload, Policy[Any]] = (example("Line")(), example("Halving")())
+each_workload = pytest.mark.parametrize("workload", [*WORKLOADS, CONTRIBUTED[0]], ids=lambda w: type(w).__name__)
 
 
 def place(prepared: Path, workload: Workload) -> Path:
@@ -256,7 +261,9 @@ def begin(workload: Workload, policy: Policy[Any], prepared: Path, **options: An
 
 def good(workload: Workload) -> Config:
     """A configuration that learns within the smallest size."""
-    assert workload.baseline is not None
+    assert workload.baseline is not None, (
+        f"give {type(workload).__name__} a baseline, the configuration that a careful user would run: its exam trains it"
+    )
     return {**workload.baseline, "learning_rate": RATES.get(type(workload), 0.05)}
 
 

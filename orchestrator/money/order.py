@@ -18,7 +18,9 @@ MOST_REPORTS = 2000
 SPACE = Space({"rank": uniform(0.0, 1.0)})
 
 
-_known: dict[tuple[int, int], tuple[Scheduler, tuple[int, ...]]] = {}  # by id: a scheduler with a list in it has no hash
+_known: dict[
+    tuple[int, int], tuple[Scheduler, tuple[int, ...]]
+] = {}  # by id: a scheduler with a list in it has no hash
 
 
 def lengths_in_random_order(scheduler: Scheduler, horizon: int) -> tuple[int, ...]:

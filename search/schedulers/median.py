@@ -53,6 +53,8 @@ class Median(Scheduler):
         return Verdict.STOP if min(trial.losses) > median(means) else Verdict.CONTINUE
 
     def cuts(self, horizon: int) -> str:
+        if self.grace_period >= horizon:
+            return ""
         return (
             f"from step {self.grace_period}, once {self.min_trials} others got as far: a trial stops whose best result is "
             "worse than the median of their means"
