@@ -27,7 +27,7 @@ from search.rules.conduct import Rules
 from search.rules.device_budget import DeviceBudget
 from search.space import Space
 from search.task import FULL, Task
-from search.wording import shown
+from search.wording import shown, underived
 from trainables.contract import Policy, Trainable
 
 tell_uncaught()  # a script may describe its sweep wrongly
@@ -144,10 +144,10 @@ class Sweep:
                 checks.kind(name, getattr(self, name), kind)
         if isinstance(self.policy, type) and issubclass(self.policy, Policy):
             checks.kind("policy", self.policy, Policy)
-        if self.policy is not None and not callable(self.policy) and not isinstance(self.policy, Policy):
-            raise BadInput(
-                f"Sweep(policy={shown(self.policy)}): must be a Policy, or a function from a configuration to one."
-            )
+        remedy = underived(self.policy, Policy)
+        if self.policy is not None and not isinstance(self.policy, Policy) and (remedy or not callable(self.policy)):
+            what = f"a Policy; {remedy}" if remedy else "a Policy, or a function from a configuration to one"
+            raise BadInput(f"Sweep(policy={shown(self.policy)}): must be {what}.")
 
     def _choose(self) -> None:
         """Fill in a suitable searcher and scheduler."""

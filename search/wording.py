@@ -135,7 +135,9 @@ def instance(title: str, wanted: type, /, **values: object) -> None:
         place = f"{title}({name}={shown(value)})"
         if objection := as_class(place, value, wanted):
             raise ValueError(objection)
-        raise ValueError(f"{place}: must be a {wanted.__name__.lower()}, such as {EXAMPLES[wanted.__name__]}.")
+        remedy = underived(value, wanted)
+        such = f"; {remedy}" if remedy else f", such as {EXAMPLES[wanted.__name__]}"
+        raise ValueError(f"{place}: must be a {wanted.__name__.lower()}{such}.")
 
 
 def as_class(place: str, value: object, wanted: type) -> str:
@@ -143,6 +145,15 @@ def as_class(place: str, value: object, wanted: type) -> str:
     if not (isinstance(value, type) and issubclass(value, wanted)):
         return ""
     return f"{place}: that is the class; write {call_of(value)}."
+
+
+def underived(value: object, wanted: type) -> str:
+    """The remedy for a class that has the methods of a contract, and is not derived from it; "" for all else."""
+    methods = getattr(wanted, "__abstractmethods__", ())
+    if not methods or not all(hasattr(value, name) for name in methods):
+        return ""
+    kind = value if isinstance(value, type) else type(value)
+    return f"derive the class from it: class {kind.__name__}({wanted.__name__}), of {wanted.__module__}"
 
 
 def call_of(kind: type) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from orchestrator import BadInput
+from search.ask_and_tell import AskAndTell
 from search.contract import Scheduler, Searcher, Verdict
 from search.history import History, Trial
 from search.records import Suggestion
@@ -20,8 +21,10 @@ from search.rules.proposals import propose_random
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.points import Points
 from search.searchers.random import Random
+from search.space import Space
 from tests.support import SPACE, simulated, small_sweep
 from trainables.contract import Policy
+from trainables.policies.warmup import Warmup
 from trainables.values import Action
 from trainables.workloads.quadratic import Quadratic
 
@@ -137,6 +140,39 @@ def test_a_wrong_attribute_of_a_class_is_refused_before_the_start(
     with pytest.raises(BadInput) as caught:
         small_sweep(**{part: derived(part, **{name: value})})
     assert f"Sweep({part}=Own): {name} = {value!r}: must be {wanted}" in str(caught.value)
+
+
+class Plain:
+    """Has the methods of a searcher, a scheduler and a policy, and is derived from none."""
+
+    def suggest(self, history: History) -> None: ...
+
+    def judge(self, trial: Trial, history: History) -> None: ...
+
+    def start(self, signals: Any) -> None: ...
+
+    def act(self, state: None, signals: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("refused", "contract"),
+    [
+        (lambda: small_sweep(searcher=Plain()), "Searcher), of search.contract"),
+        (lambda: small_sweep(searcher=Plain), "Searcher), of search.contract"),
+        (lambda: small_sweep(scheduler=Plain()), "Scheduler), of search.contract"),
+        (lambda: small_sweep(policy=Plain()), "Policy), of trainables.contract"),
+        (lambda: small_sweep(policy=Plain), "Policy), of trainables.contract"),
+        (lambda: small_sweep(policy=lambda config: Plain()), "Policy), of trainables.contract"),
+        (lambda: Points([], then=Plain()), "Searcher), of search.contract"),  # type: ignore[arg-type]
+        (lambda: Warmup(0.5, then=Plain()), "Policy), of trainables.contract"),  # type: ignore[arg-type]
+        (lambda: AskAndTell(Space(SPACE), Random(), Plain(), horizon=1), "Scheduler), of search.contract"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_class_with_the_right_methods_is_told_what_to_derive_from(refused: Callable[[], Any], contract: str) -> None:
+    """It was told to write one of ours in its place."""
+    with pytest.raises(ValueError) as caught:
+        refused()
+    assert f"derive the class from it: class Plain({contract}" in str(caught.value)
 
 
 def test_the_searcher_inside_another_one_is_checked_too() -> None:

@@ -26,7 +26,7 @@ from search.contract import Scheduler, Searcher
 from search.schedulers.run_to_end import RunToEnd
 from search.space import Space
 from search.task import FULL, Task
-from search.wording import as_class, shown
+from search.wording import as_class, shown, underived
 from trainables.carry_out import refused_at_start
 from trainables.contract import CommandLine, Workload
 
@@ -107,8 +107,8 @@ def kind(name: str, value: object, wanted: type) -> None:
         raise BadInput(f"Sweep(space={value!r}): {wrap}")
     known = _offered(wanted)
     meant = next((each for each in known if each.lower() == str(value).lower().replace("_", "").strip("()")), None)
-    remedy = f"write {name}={meant}()." if meant else f"write one of {', '.join(f'{each}()' for each in known)}."
-    raise BadInput(f"Sweep({name}={shown(value)}): must be a {wanted.__name__}; {remedy}")
+    remedy = f"write {name}={meant}()" if meant else f"write one of {', '.join(f'{each}()' for each in known)}"
+    raise BadInput(f"Sweep({name}={shown(value)}): must be a {wanted.__name__}; {underived(value, wanted) or remedy}.")
 
 
 def _offered(wanted: type) -> list[str]:

@@ -91,6 +91,6 @@ def _kind(given: Any) -> tuple[str, Any]:
     if callable(given):
         return "FromFunction", given
     raise BadInput(
-        f"Sweep(workload={given!r}): must be a function, a command such as 'python train.py', or a Workload "
-        "(trainables.contract; an OwnTraining if it trains in its own way)."
+        f"Sweep(workload={given!r}): must be a function, a command such as 'python train.py', or a Workload: derive your class "
+        "from Workload of trainables.contract (from OwnTraining if it trains in its own way)."
     )

@@ -22,7 +22,7 @@ from search.records import Config
 from search.rules.conduct import Rules
 from search.task import FULL, Task
 from search.task import problem as problem_with_tasks
-from search.wording import call_of, shown
+from search.wording import call_of, shown, underived
 from trainables.contract import Policy, Workload, objection_to_knobs
 
 if TYPE_CHECKING:
@@ -181,9 +181,9 @@ def _policies(sweep: Sweep) -> tuple[Policy[Any], ...]:
         except Exception as error:
             raise BadInput(f"Sweep(policy): no policy for {config!r}: {type(error).__name__}: {error}") from error
         if policy is not None and not isinstance(policy, Policy):
-            remedy = f"; write {call_of(policy)}" if isinstance(policy, type) else ""
+            remedy = underived(policy, Policy) or (f"write {call_of(policy)}" if isinstance(policy, type) else "")
             raise BadInput(
-                f"Sweep(policy={named(sweep.policy)}): must return a Policy or None, not {shown(policy)}{remedy}."
+                f"Sweep(policy={named(sweep.policy)}): must return a Policy or None, not {shown(policy)}{'; ' * bool(remedy)}{remedy}."
             )
         found += [] if policy is None else [policy]
     return tuple(found)
