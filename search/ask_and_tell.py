@@ -48,7 +48,6 @@ from search.run_state import TARGET
 from search.schedulers.run_to_end import RunToEnd
 from search.space import Space
 from search.task import Task
-from search.wording import instance
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -103,9 +102,8 @@ class AskAndTell:
         if not isinstance(space, Space):
             wrap = "write Space({…}) around the dict" if isinstance(space, Mapping) else "write Space({…})"
             raise ValueError(f"AskAndTell(space={space!r}): must be a Space; {wrap}.")
-        instance("AskAndTell", Searcher, searcher=searcher)
-        if scheduler is not None:
-            instance("AskAndTell", Scheduler, scheduler=scheduler)
+        scheduler = RunToEnd() if scheduler is None else scheduler
+        checks.parts(searcher, scheduler)
         checks.limits(
             horizon=horizon, seed=seed, limit=limit, budget=budget, target=target, finalists=finalists,
             confirmations=confirmations,
@@ -114,7 +112,7 @@ class AskAndTell:
         searcher.check(space)
         baseline = None if baseline is None else space.check(baseline)
         self.searcher = searcher
-        self.scheduler = scheduler or RunToEnd()
+        self.scheduler = scheduler
         self.rules = Rules(
             baseline=baseline, points=[space.check(point) for point in points], budget=budget, target=target, finalists=finalists,
             confirmations=confirmations, goal=goal,

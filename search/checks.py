@@ -11,11 +11,12 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from search import settings
+from search import own_class, settings
+from search.contract import Scheduler, Searcher
 from search.history import History, lessons
 from search.records import Goal
 from search.space import Space
-from search.wording import one_line
+from search.wording import instance, one_line
 
 CLASS = "AskAndTell"
 
@@ -30,6 +31,15 @@ def limits(*, limit: Any, budget: Any, target: Any, **whole: Any) -> None:
         settings.number(CLASS, "(0, inf)", budget=budget)
     if target is not None:
         settings.number(CLASS, "(-inf, inf)", target=target)
+
+
+def parts(searcher: Any, scheduler: Any) -> None:
+    """What decides: each derived from its contract, and as the contract says."""
+    instance(CLASS, Searcher, searcher=searcher)
+    instance(CLASS, Scheduler, scheduler=scheduler)
+    for name, part in (("searcher", searcher), ("scheduler", scheduler)):
+        if broken := own_class.objection(CLASS, name, part):
+            raise ValueError(broken)
 
 
 def goal(given: Any) -> None:

@@ -149,10 +149,10 @@ def as_class(place: str, value: object, wanted: type) -> str:
 
 def underived(value: object, wanted: type) -> str:
     """The remedy for a class that has the methods of a contract, and is not derived from it; "" for all else."""
-    methods = getattr(wanted, "__abstractmethods__", ())
-    if not methods or not all(hasattr(value, name) for name in methods):
-        return ""
     kind = value if isinstance(value, type) else type(value)
+    methods = getattr(wanted, "__abstractmethods__", ())
+    if issubclass(kind, wanted) or not methods or not all(hasattr(value, name) for name in methods):
+        return ""
     return f"derive the class from it: class {kind.__name__}({wanted.__name__}), of {wanted.__module__}"
 
 

@@ -42,6 +42,11 @@ class Draws(Searcher):
         return propose_random(history)
 
 
+class Stays(Scheduler):
+    def judge(self, trial: Trial, history: History) -> Verdict:
+        return Verdict.CONTINUE
+
+
 SOUND: dict[str, type] = {"searcher": Draws, "scheduler": RunToEnd, "policy": Still, "workload": Quadratic}
 
 
@@ -173,6 +178,30 @@ def test_a_class_with_the_right_methods_is_told_what_to_derive_from(refused: Cal
     with pytest.raises(ValueError) as caught:
         refused()
     assert f"derive the class from it: class Plain({contract}" in str(caught.value)
+
+
+def defined(part: str, given: Any) -> Any:
+    return small_sweep(**{part: given})
+
+
+def asked(part: str, given: Any) -> Any:
+    return AskAndTell(Space(SPACE), **({"searcher": Random()} | {part: given}), horizon=1)
+
+
+@pytest.mark.parametrize("where", [defined, asked])
+@pytest.mark.parametrize("part", ["searcher", "scheduler"])
+def test_a_class_whose_objects_keep_a_state_is_refused_wherever_it_is_given(part: str, where: Any) -> None:
+    """AskAndTell took such a searcher, and continued otherwise in another process."""
+
+    class Seen:
+        def __init__(self) -> None:
+            self.seen = 0
+
+    kind = type("Counts", (Seen, Draws if part == "searcher" else Stays), {})
+    with pytest.raises(ValueError, match=rf"\({part}=Counts\): its objects keep seen, .* make it a frozen dataclass"):
+        where(part, kind())
+    with pytest.raises(ValueError, match=rf"\({part}=Own\): Own\.\w+ must be a method with the arguments"):
+        where(part, derived(part, **{"suggest" if part == "searcher" else "judge": without_arguments}))
 
 
 def test_the_searcher_inside_another_one_is_checked_too() -> None:

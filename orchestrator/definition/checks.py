@@ -23,6 +23,7 @@ from orchestrator.money.amounts import USD, Amount
 from orchestrator.money.devices import device_name
 from orchestrator.money.prices import CPU, GPU, held_by_trial, prices_of
 from search.contract import Scheduler, Searcher
+from search.own_class import objection as objection_to_class
 from search.schedulers.run_to_end import RunToEnd
 from search.space import Space
 from search.task import FULL, Task
@@ -99,8 +100,8 @@ def kind(name: str, value: object, wanted: type) -> None:
     if objection := as_class(f"Sweep({name}={shown(value)})", value, wanted):
         raise BadInput(objection)
     if isinstance(value, wanted):
-        if isinstance(value, (Searcher, Scheduler)):
-            own_class.check(name, value)
+        if isinstance(value, (Searcher, Scheduler)) and (broken := objection_to_class("Sweep", name, value)):
+            raise BadInput(broken)
         return
     if wanted is Space:
         wrap = "write Space({…}) around the dict." if isinstance(value, Mapping) else "write space=Space({…})."

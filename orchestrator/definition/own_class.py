@@ -1,70 +1,20 @@
-"""Checks of a searcher and a scheduler before the start: their class, and what its methods answer without any result."""
+"""Checks of a searcher and a scheduler before the start: what their methods answer without any result."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import is_dataclass
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.definition import signatures
 from orchestrator.definition.bad_input import place_of
 from orchestrator.errors import BadInput
 from orchestrator.failures import said
-from search.contract import Around, Scheduler, Searcher
+from search.contract import Scheduler, Searcher
 from search.history import History
 from search.space import Space
 from search.wording import shown
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
-
-FLAG: tuple[Callable[[Any], bool], str] = (lambda value: isinstance(value, bool), "True or False")
-ATTRIBUTES: dict[str, tuple[Callable[[Any], bool], str]] = {  # what each must be
-    "finalists": (lambda value: type(value) is int and value >= 0, "a whole number, 0 or more"),
-    "continues": FLAG,
-    "schedules": FLAG,
-    "resumes": FLAG,
-    "why_full": (
-        lambda value: value is None or isinstance(value, str),
-        'text, or None; "" if it learns from trials that are stopped early, too',
-    ),
-}
-
-
-def check(name: str, part: Searcher | Scheduler) -> None:
-    """Raise BadInput if the class breaks its contract: its methods, its attributes, a state that it can keep.
-
-    `name`: "searcher" or "scheduler". It also checks the searcher inside a searcher. A class can keep no state if it is a
-    frozen dataclass, or if its objects have no attributes.
-    """
-    if isinstance(part, Around):
-        check(name, part.inner)
-    kind, contract = type(part), Searcher if isinstance(part, Searcher) else Scheduler
-    place = f"Sweep({name}={kind.__name__})"
-    signatures.check(place, part, contract)
-    for attribute, (is_sound, wanted) in ATTRIBUTES.items():
-        if hasattr(contract, attribute) and not is_sound(value := getattr(part, attribute)):
-            raise BadInput(f"{place}: {attribute} = {value!r}: must be {wanted}.")
-    _check_state(place, part)
-    if isinstance(part, Scheduler) and type(part).promote is not Scheduler.promote and not part.resumes:
-        raise BadInput(
-            f"{place}: it has a promote() and does not set `resumes`, so no checkpoint would be kept "
-            f"for it, and what it resumes would train again from the start. Add `resumes = True` to the class {kind.__name__}."
-        )
-
-
-def _check_state(place: str, part: Searcher | Scheduler) -> None:
-    """A sweep that continues begins with new objects, so what has changed in them would be lost."""
-    kind = type(part)
-    names = list(getattr(part, "__dict__", ()))
-    if not names or (is_dataclass(kind) and kind.__dataclass_params__.frozen):
-        return
-    kept = " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])} and {names[-1]}"
-    as_fields = "" if is_dataclass(kind) else f", and {kept} as {'a field' if len(names) == 1 else 'fields'}"
-    raise BadInput(
-        f"{place}: its objects keep {kept}, which may change between two starts of a sweep; make it a frozen dataclass: "
-        f"@dataclass(frozen=True) above the class{as_fields}."
-    )
 
 
 def check_space(searcher: Searcher, space: Space) -> None:

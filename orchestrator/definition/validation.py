@@ -11,13 +11,13 @@ from dataclasses import fields, is_dataclass, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.definition import baseline, signatures
+from orchestrator.definition import baseline
 from orchestrator.definition.units import number_of_bytes, seconds
 from orchestrator.definition.wording import named
 from orchestrator.errors import BadInput, did_you_mean
 from orchestrator.money.amounts import CPU_HOURS, GPU_HOURS, Amount, full_trainings
 from orchestrator.money.prices import CPU, held_by_trial
-from search import settings
+from search import settings, signatures
 from search.records import Config
 from search.rules.conduct import Rules
 from search.task import FULL, Task
@@ -50,7 +50,8 @@ def workload(sweep: Sweep) -> None:
     if not isinstance(given, Workload):
         return
     kind = type(given).__name__
-    signatures.check(kind, given, Workload)
+    if wrong := signatures.objection(kind, given, Workload):
+        raise BadInput(wrong)
     for each, example in NAMED.items():
         if not hasattr(given, each):
             raise BadInput(f"{kind}: names no {each}; write in the class, for example: {each} = {example}")
@@ -167,7 +168,8 @@ def policies(sweep: Sweep) -> tuple[Policy[Any], ...]:
     """The policies of some configurations; refuses a function that returns something else, and wrong methods."""
     found = _policies(sweep)
     for policy in found:
-        signatures.check(f"Sweep(policy={type(policy).__name__})", policy, Policy)
+        if wrong := signatures.objection(f"Sweep(policy={type(policy).__name__})", policy, Policy):
+            raise BadInput(wrong)
     return found
 
 

@@ -6,21 +6,20 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator.errors import BadInput
 
-
-def check(place: str, part: object, contract: type) -> None:
-    """Raise BadInput if a public method of `contract` cannot be called on `part` as the contract calls it.
+def objection(place: str, part: object, contract: type) -> str:
+    """Which public method of `contract` cannot be called on `part` as the contract calls it, with the remedy; "": none.
 
     Arguments may have other names. `place` begins the message: "Sweep(scheduler=Median)".
     """
     for name, wanted in inspect.getmembers(contract, inspect.isfunction):
         arguments = list(inspect.signature(wanted).parameters)[1:]  # without self
         if not name.startswith("_") and not _takes(getattr(part, name), arguments):
-            raise BadInput(
+            return (
                 f"{place}: {type(part).__name__}.{name} must be a method with the arguments of the contract; "
                 f"write def {name}{_plain(wanted)}."
             )
+    return ""
 
 
 def _takes(method: Any, arguments: list[str]) -> bool:
