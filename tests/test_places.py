@@ -89,7 +89,7 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_a_plan_of_a_live_run_has_its_last_record(live: Path) -> None:
     """Ledger and log were copied one after the other, and what the driver moved in between was in neither."""
-    trial, _ = first_trials(small_sweep(), live)[0]
+    trial, _ = first_trials(small_sweep(), live)[0][0]
     assert (trial.number, trial.config) == (2, small_sweep().space.sample(np.random.default_rng(3)))
 
 

@@ -60,7 +60,7 @@ def test_the_dry_runs_configurations_are_the_ones_that_run_in_their_order(
         workload=workload, baseline="workload", points_to_evaluate=[point], searcher=Tpe(),
         max_concurrent=workers, num_samples=9, resources={"cpu": 0.1},
     )  # fmt: skip
-    planned = [(dict(trial.config), until) for trial, until in first_trials(sweep, tmp_path / "small")]
+    planned = [(dict(trial.config), until) for trial, until in first_trials(sweep, tmp_path / "small")[0]]
     print_plan(sweep, tmp_path / "small")
     assert not any(tmp_path.iterdir())
     simulated(tmp_path / "small", sweep, workers=workers)

@@ -249,6 +249,18 @@ def test_a_dry_run_ends_with_the_error_of_a_searcher(made: Searcher, words: str,
         print_plan(small_sweep(searcher=made), tmp_path / "run")
 
 
+@pytest.mark.parametrize("baseline", [None, {"learning_rate": 0.1, "momentum": 0.0, "batch_size": 16}])
+def test_a_dry_run_says_why_a_searcher_that_returns_none_starts_nothing(
+    baseline: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It said that nothing is left to do, without a reason."""
+    print_plan(small_sweep(searcher=Suggests(lambda history: None), baseline=baseline), tmp_path / "run")
+    assert re.search(
+        r"nothing is left to do: Suggests has nothing to suggest: suggest\(\) returned None, so a return may be missing in it\.\n",
+        capsys.readouterr().out,
+    )
+
+
 class Counts(Searcher):
     """Keeps a state that a sweep which continues would have forgotten."""
 

@@ -34,7 +34,7 @@ from orchestrator.record.resume_check import nothing_learned, what_changed
 from orchestrator.record.warm_start import found
 from search.domain.written import written
 from search.history import History, Trial
-from search.records import Began, Config
+from search.records import BASELINE, Began, Config
 from search.rules.population import population_of
 from search.space import Fixed
 from search.task import FULL
@@ -54,7 +54,9 @@ MOST_REPORTS = 500  # to walk through in search of them: a second or two
 
 def print_plan(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> None:
     """Print the plan; raises the error with which a start would refuse the sweep."""
-    first = first_trials(sweep, folder, retry_failed=retry_failed)  # before printing, because it may refuse the sweep
+    first, over = first_trials(
+        sweep, folder, retry_failed=retry_failed
+    )  # before printing, because it may refuse the sweep
     history, changed = _record(sweep, folder)
     most = configurations(sweep, history)
     console = Console(soft_wrap=True, highlight=False)
@@ -103,10 +105,13 @@ def print_plan(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> Non
             f"  the {'first' if changed is None else 'next'} {plural(len(first), 'training')} (with {plural(workers, 'worker')}, "
             "if all steps take equally long and all results are equal):"
         )
-    else:
-        console.print(f"  {'the time is used up' if is_used_up(sweep, folder) else 'nothing is left to do'}.")
     for trial, until in first:
         console.print(f"    {_training(sweep, trial, until)}", markup=False)
+    if not first and is_used_up(sweep, folder):
+        console.print("  the time is used up.")
+    elif all(trial.first_origin == BASELINE for trial, _ in first):
+        left = "then nothing is left to do" if first else "nothing is left to do"
+        console.print(f"  {left}{': ' * bool(over)}{over}.", markup=False)
     console.print("Nothing was started.")
 
 
@@ -159,8 +164,10 @@ def _resources(sweep: Sweep) -> str:
     return ", ".join(words) or "nothing"
 
 
-def first_trials(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> list[tuple[Trial, int]]:
-    """The driver's first orders: a real driver gives them, on a copy of the record, without training.
+def first_trials(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> tuple[list[tuple[Trial, int]], str]:
+    """The driver's first trainings, each with its last step, and why the search would be over then; "": it would not.
+
+    A real driver gives the orders, on a copy of the record, without training.
 
     Each step counts as one second and gives the same value, so later orders, which depend on results, may differ. Raises
     the error with which a start would refuse the sweep.
@@ -181,7 +188,8 @@ def first_trials(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> l
         ledger = Ledger.write(again)
         try:
             fresh = fresh_copy(sweep.searcher)
-            return _walk(Driver(sweep, ledger, retry_failed=retry_failed), fresh)
+            driver = Driver(sweep, ledger, retry_failed=retry_failed)
+            return _walk(driver, fresh), driver.over
         finally:
             ledger.close()
 

@@ -377,7 +377,7 @@ def _why_nothing(history: History, searcher: Searcher, rules: Rules, move: objec
         started, limit = history.started, history.limit or 0
         asked = f", and {limit:,} were asked for" if started > limit else ""
         return f"{started:,} configuration{' has' if started == 1 else 's have'} been started{asked}"
-    if not history.trials:
+    if all(trial.first_origin == BASELINE for trial in history.trials):
         return f"{type(searcher).__name__} has nothing to suggest: suggest() returned None, so a return may be missing in it"
     return f"{type(searcher).__name__} has nothing more to suggest"
 
