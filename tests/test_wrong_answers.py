@@ -249,6 +249,39 @@ def test_a_dry_run_ends_with_the_error_of_a_searcher(made: Searcher, words: str,
         print_plan(small_sweep(searcher=made), tmp_path / "run")
 
 
+@dataclass(frozen=True)
+class StopsThird(Scheduler):
+    """Stops a trial at the third of its reports that it has seen itself."""
+
+    seen: list[int] = field(default_factory=list)
+
+    def judge(self, trial: Trial, history: History) -> Verdict:
+        self.seen.append(trial.number)
+        return Verdict.STOP if self.seen.count(trial.number) > 2 else Verdict.CONTINUE
+
+
+class PromotesOnce(StopsThird):
+    """Resumes nothing once it has judged."""
+
+    resumes = True
+
+    def judge(self, trial: Trial, history: History) -> Verdict:
+        self.seen.append(trial.number)
+        return Verdict.STOP if trial.step == 1 else Verdict.CONTINUE
+
+    def promote(self, history: History) -> Suggestion | None:
+        resting = history.having(Status.STOPPED)
+        return resume(resting[0]) if resting and not self.seen else None
+
+
+@pytest.mark.parametrize(("scheduler", "method"), [(StopsThird(), "judge"), (PromotesOnce(), "promote")])
+def test_a_dry_run_ends_with_a_scheduler_that_keeps_a_state(scheduler: Scheduler, method: str, tmp_path: Path) -> None:
+    """The audit advised the dry run, which asked only the searcher twice."""
+    name = type(scheduler).__name__
+    with pytest.raises(BadInput, match=rf"Sweep\(scheduler\): {name}\.{method}\(\) is not a function of the history"):
+        print_plan(small_sweep(scheduler=scheduler), tmp_path / "run")
+
+
 @pytest.mark.parametrize("baseline", [None, {"learning_rate": 0.1, "momentum": 0.0, "batch_size": 16}])
 def test_a_dry_run_says_why_a_searcher_that_returns_none_starts_nothing(
     baseline: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -1,25 +1,27 @@
-"""--dry-run asks a searcher twice for each decision, so that its mistakes are told before the start."""
+"""--dry-run asks a searcher and a scheduler twice for each decision, so that their mistakes are told before the start."""
 
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 from orchestrator.definition.bad_input import place_of
 from orchestrator.driver import Driver
 from orchestrator.errors import BadInput
+from search.contract import Scheduler, Searcher
+from search.history import Trial
+from search.records import BASELINE, Status
 from search.rules.conduct import Instead, Move, next_move
 
-if TYPE_CHECKING:
-    from search.contract import Searcher
+Part = TypeVar("Part", Searcher, Scheduler)
 
 
-def fresh_copy(searcher: Searcher) -> Searcher:
-    """A copy that has not been asked yet; the searcher itself if it cannot be copied."""
+def fresh_copy(part: Part) -> Part:
+    """A copy that has not been asked yet; the searcher or scheduler itself if it cannot be copied."""
     try:
-        return copy.deepcopy(searcher)
+        return copy.deepcopy(part)
     except Exception:
-        return searcher
+        return part
 
 
 def ask_twice(driver: Driver, fresh: Searcher) -> None:
@@ -44,6 +46,25 @@ def ask_twice(driver: Driver, fresh: Searcher) -> None:
             f"answered {_shown(moves[0])}, and {_shown(moves[1])}. Read all that it needs from the history, keep nothing between "
             "two calls, and take randomness from generator(history) of search.contract."
         )
+
+
+def judge_twice(driver: Driver, trial: Trial, fresh: Scheduler) -> None:
+    """Raise BadInput if the scheduler, asked again, answers otherwise than `fresh`, a copy from before it was first asked.
+
+    `trial` has just reported. What ends it beside the scheduler's verdict needs no second one.
+    """
+    scheduler, history = driver.sweep.scheduler, driver.history
+    name = type(scheduler).__name__
+    answers: dict[str, tuple[object, object]] = {}
+    if trial.first_origin != BASELINE and (trial.status is Status.RUNNING or trial.reason.startswith(f"{name} at ")):
+        answers["judge"] = scheduler.judge(trial, history), fresh_copy(fresh).judge(trial, history)
+    answers["promote"] = scheduler.promote(history), fresh_copy(fresh).promote(history)
+    for method, (one, other) in answers.items():
+        if one != other:
+            raise BadInput(
+                f"Sweep(scheduler): {name}.{method}() is not a function of the history: asked twice with the same history, it "
+                f"answered {one}, and {other}. Read all that it needs from the history, and keep nothing between two calls."
+            )
 
 
 def _shown(move: Move) -> str:

@@ -23,7 +23,7 @@ from orchestrator.definition.wording import WIDEST, named, trained
 from orchestrator.driver import Driver
 from orchestrator.driving.continuation import new_baseline_words
 from orchestrator.money.prices import held_by_trial
-from orchestrator.reading.asked_twice import ask_twice, fresh_copy
+from orchestrator.reading.asked_twice import ask_twice, fresh_copy, judge_twice
 from orchestrator.reading.influence_needs import needs_rows
 from orchestrator.reading.out_of_time import is_used_up, time_row
 from orchestrator.reading.planned_cost import configurations, forecast_rows, limit_rows
@@ -45,7 +45,7 @@ from trainables.contract import CommandLine, Policy
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
     from orchestrator.worker.job import Order
-    from search.contract import Searcher
+    from search.contract import Scheduler, Searcher
 
 SMALL_SHARE = 1 / 200  # of the space: below this, suggestions crowd into the small allowed part
 FIRST = 5  # trainings to show
@@ -187,21 +187,21 @@ def first_trials(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> t
                 (again.parent / run).symlink_to(earlier)
         ledger = Ledger.write(again)
         try:
-            fresh = fresh_copy(sweep.searcher)
+            fresh = fresh_copy(sweep.searcher), fresh_copy(sweep.scheduler)
             driver = Driver(sweep, ledger, retry_failed=retry_failed)
-            return _walk(driver, fresh), driver.over
+            return _walk(driver, *fresh), driver.over
         finally:
             ledger.close()
 
 
-def _walk(driver: Driver, fresh: Searcher) -> list[tuple[Trial, int]]:
+def _walk(driver: Driver, searcher: Searcher, scheduler: Scheduler) -> list[tuple[Trial, int]]:
     """The first trainings, each with its last step: the engine of `simulate.py` without the training.
 
-    `fresh`: a copy of the searcher that nobody has asked yet.
+    `searcher`, `scheduler`: copies that nobody has asked yet.
     """
 
     def following() -> Order | None:
-        ask_twice(driver, fresh)
+        ask_twice(driver, searcher)
         return driver.next()
 
     begun: list[tuple[Trial, int]] = []
@@ -222,7 +222,9 @@ def _walk(driver: Driver, fresh: Searcher) -> list[tuple[Trial, int]]:
         reports += 1
         metrics = {driver.sweep.metric_name: value}
         progress = Reported(step=step, metrics=metrics, cost_seconds=1.0)
-        if driver.receive(number, [progress], done=step >= until) and step < until:
+        goes_on = driver.receive(number, [progress], done=step >= until)
+        judge_twice(driver, driver.history.trials[number], scheduler)
+        if goes_on and step < until:
             heapq.heappush(due, (seconds + 1, worker, number, step + 1, until))
         else:
             free = sorted([*free, worker])
