@@ -20,6 +20,7 @@ import typer
 from orchestrator.console.explain import explain
 from orchestrator.console.handing_over import hand_over
 from orchestrator.console.signals import Signals
+from orchestrator.console.slow_decision import slow_decisions_told
 from orchestrator.console.turns import alone
 from orchestrator.definition.bad_input import in_words, needs_arguments, of_own_code, place, place_of, tell_uncaught
 from orchestrator.errors import BadInput, Interrupted, OrchestratorError
@@ -301,7 +302,7 @@ def drive(
                 if text:
                     tell(console, text)
             known = len(driver.history)
-            with Signals(driver, is_script) as signals:
+            with slow_decisions_told(sweep, display.listen), Signals(driver, is_script) as signals:
 
                 def refresh() -> None:
                     signals.check()

@@ -8,6 +8,7 @@ import time
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.console.slow_decision import decision
 from orchestrator.console.terminal import erase_block
 from orchestrator.errors import LeftAtOnce
 from orchestrator.worker.limits import to_screen
@@ -78,7 +79,9 @@ class Signals:
             self._say("exiting at once; everything recorded is safe\n")
             os._exit(128 + number)  # everything that this process has started ends with it
         once_more = f" (a second signal {'exits' if self._is_script else 'leaves'} at once)"
-        self._say(f"\nstopping: trials save their checkpoints{once_more}\n")
+        deciding = decision(frame, self._driver.sweep)
+        waits = f"{deciding.method} is deciding{deciding.place}, and the sweep waits for it; then " if deciding else ""
+        self._say(f"\nstopping: {waits}trials save their checkpoints{once_more}\n")
         self._driver.stop(SIGNALLED)
 
     def _say(self, text: str) -> None:

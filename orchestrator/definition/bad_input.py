@@ -51,7 +51,7 @@ def of_own_code(error: Exception) -> BadInput | None:
         where = place_of(error)
         return BadInput(f"{error} ({where})" if where else str(error))
     raised = (error.__cause__ if isinstance(error, ConstraintFailed) else None) or error
-    frames = [frame for frame in traceback.extract_tb(raised.__traceback__) if _is_users(frame.filename)]
+    frames = [frame for frame in traceback.extract_tb(raised.__traceback__) if is_users(frame.filename)]
     if isinstance(error, ConstraintFailed):
         return BadInput(f"{error} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else str(error))
     if not frames:
@@ -64,7 +64,7 @@ def place_of(error: BaseException) -> str:
     if isinstance(error, WrongAnswer):
         code = getattr(error.method, "__code__", None)
         return "" if code is None else f"{code.co_filename}, line {code.co_firstlineno}"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_users(frame.filename)]
     return _line(frames[-1]) if frames else ""
 
 
@@ -72,7 +72,7 @@ def _line(frame: traceback.FrameSummary) -> str:
     return f"{frame.filename}, line {frame.lineno}: {frame.line}"
 
 
-def _is_users(filename: str) -> bool:
+def is_users(filename: str) -> bool:
     """Whether the file is neither ours nor that of Python or an installed library."""
     paths = sysconfig.get_paths()
     libraries = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import re
 import shlex
+import sys
 import tempfile
 from collections.abc import Sequence
 from copy import copy
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from orchestrator.console.plurals import plural
+from orchestrator.console.slow_decision import slow_decisions_told
 from orchestrator.definition import warm_up
 from orchestrator.definition.checks import feasible_share
 from orchestrator.definition.concurrency import at_once_here
@@ -54,6 +56,11 @@ MOST_REPORTS = 500  # to walk through in search of them: a second or two
 
 def print_plan(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> None:
     """Print the plan; raises the error with which a start would refuse the sweep."""
+    with slow_decisions_told(sweep, lambda kind, text: print(f"{kind}: {text}", file=sys.stderr, flush=True)):
+        _print_plan(sweep, folder, retry_failed)
+
+
+def _print_plan(sweep: Sweep, folder: Path, retry_failed: bool) -> None:
     first, over = first_trials(
         sweep, folder, retry_failed=retry_failed
     )  # before printing, because it may refuse the sweep
