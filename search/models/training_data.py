@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ Array = NDArray[np.float64]
 
 MOST = 300  # observations of this sweep
 EARLIER = 60  # observations of an earlier one
+IN_FULL = 30  # the best configurations whose every rung is shown; with many trials, a quarter of them
+UNKNOWN = WORST + 1  # stands for the value of a configuration without any: behind all others
 
 
 @dataclass(frozen=True)
@@ -73,41 +75,39 @@ class _Row:
     fidelity: float
     task: int
     value: float  # on the scale of its task
-    place: int  # rank of its configuration by the latest results; 0 is the best
+    rank: int  # rank of its configuration by the latest results; 0 is the best
     is_latest: bool  # whether it is its trial's latest observation
     group: int  # index of its configuration, or of the one that it copies; −1: of an earlier sweep
 
 
 def _rows(known: Sequence[Configuration], fidelities: Sequence[Fidelity], transforms: OutcomeTransforms) -> list[_Row]:
-    """The results of the trials: every rung for the better quarter, the first and the latest for the others."""
+    """The results of the trials: every rung for the best, the first and the latest for the others."""
     horizon = max(each.steps for each in fidelities if each.is_full)
     rungs = {each.steps: each.level for each in fidelities if each.is_full}
     steps = sorted(rungs)
     indices = {each.task: each.index for each in fidelities}
     order = np.argsort(_latest(known, transforms), kind="stable")
-    places = {int(index): place for place, index in enumerate(order)}
-    many = max(30, len(known) // 4)
-    shown: dict[
-        str, list[tuple[Configuration, float, float, int, bool, int]]
-    ] = {}  # task → configuration, level, loss, place, latest?, index
-    rows = []
+    ranks = {int(index): rank for rank, index in enumerate(order)}
+    in_full = max(IN_FULL, len(known) // 4)
+    rows: list[_Row] = []
+    measured: dict[str, list[_Row]] = {}  # task → its rows, with the loss as the value
     twins = twins_of(known)
     for index, configuration in enumerate(known):
-        place, number = places[index], twins.get(index, index)
+        rank, group = ranks[index], twins.get(index, index)
         if configuration.broken:  # its good values before it broke must not attract the search
             last = next(t for t in reversed(configuration.trials) if t.broke)
             at = level(min(max(1, last.step), horizon), horizon) if last.task == FULL else 1.0
-            rows.append(_Row(configuration.unit, at, indices[last.task], WORST, place, True, number))
+            rows.append(_Row(configuration.unit, at, indices[last.task], WORST, rank, True, group))
             continue
         for trial in configuration.trials:
-            for step in _shown_steps(trial, steps, place < many):
+            for step in _shown_steps(trial, steps, rank < in_full):
                 at = rungs.get(step, level(min(step, horizon), horizon)) if trial.task == FULL else 1.0
-                found = (configuration, at, _loss_from(trial, step), place, step == trial.reach, number)
-                shown.setdefault(trial.task, []).append(found)
-    for task, found_here in shown.items():
-        values = transforms(task, np.array([loss for _, _, loss, _, _, _ in found_here]))
-        for (configuration, at, _, place, is_latest, number), value in zip(found_here, values, strict=True):
-            rows.append(_Row(configuration.unit, at, indices[task], float(value), place, is_latest, number))
+                loss, is_latest = _loss_from(trial, step), step == trial.reach
+                row = _Row(configuration.unit, at, indices[trial.task], loss, rank, is_latest, group)
+                measured.setdefault(trial.task, []).append(row)
+    for task, of_task in measured.items():
+        values = transforms(task, np.array([row.value for row in of_task]))
+        rows += [replace(row, value=float(value)) for row, value in zip(of_task, values, strict=True)]
     return rows
 
 
@@ -132,8 +132,8 @@ def _thinned(rows: list[_Row], most: int) -> list[_Row]:
     """At most `most` rows: the latest of the best, a spread of the latest of the others, then the rungs of the best."""
     if len(rows) <= most:
         return rows
-    latest = sorted((row for row in rows if row.is_latest), key=lambda row: (row.place, row.task))
-    rungs = sorted((row for row in rows if not row.is_latest), key=lambda row: (row.place, row.fidelity))
+    latest = sorted((row for row in rows if row.is_latest), key=lambda row: (row.rank, row.task))
+    rungs = sorted((row for row in rows if not row.is_latest), key=lambda row: (row.rank, row.fidelity))
     best, others = latest[: most * 4 // 10], latest[most * 4 // 10 :]
     spread = others[:: math.ceil(len(others) / (most * 3 // 10))] if others else []
     return best + spread + rungs[: most - len(best) - len(spread)]
@@ -141,13 +141,11 @@ def _thinned(rows: list[_Row], most: int) -> list[_Row]:
 
 def _latest(known: Sequence[Configuration], transforms: OutcomeTransforms) -> Array:
     """The latest value of each configuration's latest trial; the worst if there is none."""
-    values = np.full(len(known), WORST + 1)
+    values = np.full(len(known), UNKNOWN)
     last = [None if each.broken else next((t for t in reversed(each.trials) if t.steps), None) for each in known]
     for task in {trial.task for trial in last if trial is not None}:
-        of = [number for number, trial in enumerate(last) if trial is not None and trial.task == task]
-        values[of] = transforms(
-            task, np.array([trial.loss for trial in last if trial is not None and trial.task == task])
-        )
+        of_task = {index: trial.loss for index, trial in enumerate(last) if trial is not None and trial.task == task}
+        values[list(of_task)] = transforms(task, np.array(list(of_task.values())))
     return values
 
 
@@ -165,7 +163,7 @@ def _earlier_rows(earlier: History, space: Space, task: int) -> list[_Row]:
         _Row(
             space.to_unit(trials[index].config),
             level(min(trials[index].step, earlier.horizon), earlier.horizon),
-            task, float(values[index]), place, True, -1,
+            task, float(values[index]), rank, True, -1,
         )
-        for place, index in enumerate(order)
+        for rank, index in enumerate(order)
     ]  # fmt: skip
