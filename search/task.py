@@ -16,6 +16,7 @@ from typing import Any
 from search import settings
 
 FULL = "full"
+ROUNDING = 1e-9  # of a step: 0.07 × 100 is 7.000000000000001, and means 7
 
 
 @dataclass(frozen=True)
@@ -36,21 +37,22 @@ class Task:
     resumes: bool = True
 
     def __post_init__(self) -> None:
-        settings.share(f"Task({self.name!r}", "(0, 1]", cost=self.cost, share=self.share)
+        unfinished_call = f"Task({self.name!r}"  # an error completes it: Task('small', cost=2)
+        settings.share(unfinished_call, "(0, 1]", cost=self.cost, share=self.share)
         if self.changes and self.resumes:
             object.__setattr__(self, "resumes", False)  # a changed workload cannot resume the other's checkpoint
 
     @staticmethod
     def epochs(*shares: float) -> tuple[Task, ...]:
         """Full trainings cut short after these shares of the horizon; the last share must be 1."""
-        return tuple(Task(FULL if share == 1 else f"{share:g} of the epochs", share, share) for share in shares)
+        return tuple(Task(FULL if part == 1 else f"{part:g} of the epochs", cost=part, share=part) for part in shares)
 
     @staticmethod
     def data(*shares: float) -> tuple[Task, ...]:
         """Trainings of full length on these shares of the data: the workload's field `data_share`."""
         return tuple(
-            Task(FULL, 1) if share == 1 else Task(f"{share:g} of the data", share, changes={"data_share": share})
-            for share in shares
+            Task(FULL, 1) if part == 1 else Task(f"{part:g} of the data", part, changes={"data_share": part})
+            for part in shares
         )
 
     @staticmethod
@@ -63,7 +65,7 @@ class Task:
 
     def steps(self, horizon: int) -> int:
         """The number of steps in a training of this task."""
-        return max(1, math.ceil(self.share * horizon - 1e-9))
+        return max(1, math.ceil(self.share * horizon - ROUNDING))
 
 
 WHOLE = Task(FULL, 1.0)
