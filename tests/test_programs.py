@@ -12,7 +12,7 @@ import pytest
 from orchestrator.console.typed_command import recorded_line
 from orchestrator.errors import BadInput, NotTheSame
 from orchestrator.main import run
-from orchestrator.reading.program import sweep_of_program
+from orchestrator.reading.program import import_sweep
 from tests.failing import sweep_of
 from tests.support import ROOT, orchestrator, recorded, run_script, simulated, small_sweep
 
@@ -152,7 +152,7 @@ def test_the_advised_flags_can_be_pasted_where_a_folder_has_a_space(
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "gone.py")])
     simulated(folder, small_sweep(num_samples=1))
     with pytest.raises(BadInput, match="made this run") as refused:
-        sweep_of_program(folder, ["--audit"])
+        import_sweep(folder, ["--audit"])
     flags = re.search(r"run it with (.*)\.$", str(refused.value))
     assert flags is not None
     assert shlex.split(flags[1]) == ["--name", "small", "--runs", str(folder.parent), "--audit"]

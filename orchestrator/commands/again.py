@@ -83,9 +83,9 @@ def _call_script(run: str, runs: Path, act: Callable[[Sweep, Path], None], *flag
             f"with {shlex.join(flags)} added: {shlex.join(latest['command'])}"
         )
     if not latest["command"]:
-        from orchestrator.reading.program import sweep_of_program
+        from orchestrator.reading.program import import_sweep
 
-        act(sweep_of_program(folder, flags), folder)
+        act(import_sweep(folder, flags), folder)
         return 0
     command, place = replay_command(folder, latest)
     where = ["--name", folder.name, "--runs", str(folder.parent)]

@@ -23,10 +23,11 @@ from orchestrator.record.resume_check import what_changed
 from orchestrator.sweep import Sweep
 
 
-def sweep_of_program(folder: Path, flags: Sequence[str]) -> Sweep:
-    """The sweep that made the run in `folder`, as its program describes it now. Raises BadInput if there is none.
+def import_sweep(folder: Path, flags: Sequence[str]) -> Sweep:
+    """Import the program that made the run in `folder`, and return its sweep as it describes it now.
 
-    `flags`: those with which a script does what is asked. For "--audit" no setting may differ.
+    This process is then as the program's was: its arguments, its import path and its working folder. `flags`: those with
+    which a script does what is asked; for "--audit" no setting may differ. Raises BadInput if there is no such sweep.
     """
     ledger = Ledger.read(folder)
     try:
@@ -37,8 +38,7 @@ def sweep_of_program(folder: Path, flags: Sequence[str]) -> Sweep:
             _refuse(folder, "run(sweep) made this run, in a notebook or at a prompt, so no file has its sweep", flags)
         if not path.is_file():
             _refuse(folder, f"the program that made this run ({path}) is not there", flags)
-        typed = code.get("typed", [])
-        sys.argv = [str(path), *typed[2 if typed[:1] == ["-m"] else 1 :]]  # the program may read its own flags
+        sys.argv = [str(path), *_own_flags(code.get("typed", []))]  # the program may read them
         for sweep in _sweeps_in(path, Path(code["folder"]), folder, flags):
             try:
                 change = what_changed(sweep, ledger, recorded)
@@ -50,6 +50,11 @@ def sweep_of_program(folder: Path, flags: Sequence[str]) -> Sweep:
         _refuse(folder, f"{path} made this run, and an import of it gives no such sweep", flags)
     finally:
         ledger.close()
+
+
+def _own_flags(typed: Sequence[str]) -> Sequence[str]:
+    """What was typed behind the program: `FILE flags…` or `-m MODULE flags…`."""
+    return typed[2:] if typed[:1] == ["-m"] else typed[1:]
 
 
 def _sweeps_in(path: Path, place: Path, folder: Path, flags: Sequence[str]) -> list[Sweep]:
@@ -75,9 +80,10 @@ def _sweeps_in(path: Path, place: Path, folder: Path, flags: Sequence[str]) -> l
 
 def _refuse(folder: Path, why: str, flags: Sequence[str]) -> NoReturn:
     named = shlex.join(["--name", folder.name, "--runs", str(folder.parent), *flags])
-    there = (
-        f", or call Result({str(folder)!r}).replay(sweep, {flags[1]}) where the sweep is" if "--replay" in flags else ""
-    )
+    there = ""
+    if "--replay" in flags:
+        trial = flags[flags.index("--replay") + 1]
+        there = f", or call Result({str(folder)!r}).replay(sweep, {trial}) where the sweep is"
     raise BadInput(
         f"{folder}: {why}. Write sweep = Sweep(…) at the top of a file that ends in launch(sweep), and run it with "
         f"{named}{there}."
