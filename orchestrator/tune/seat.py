@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from ray import tune
 from orchestrator.tune.file_sync import FileSync
 from orchestrator.tune.home import DISK, Home
 from orchestrator.tune.left_behind import left_behind
-from orchestrator.worker.disk import FULL, disk_trouble, names_disk
+from orchestrator.worker.disk import UNWRITABLE, disk_trouble, names_disk
 from orchestrator.worker.job import Answer, Job, Order, other
 from orchestrator.worker.limits import data_limit, limited, noted, watched
 from search.work import Hosted, Notice
@@ -103,37 +104,48 @@ class Seat(tune.Trainable):  # type: ignore[misc]
             self._unable, self._look_at = self._home.trouble(), time.monotonic() + LOOK_SECONDS
 
     def _train(self, order: Order) -> Answer:
-        assignment = order.assignment
+        """Begin or continue the order's trial, until it has something to say."""
+        assignment, is_first = order.assignment, self._job is None
         assert assignment is not None
-        silence = self._sweep.silence_seconds
-        patience = 0.0 if self._is_new or (silence and self._job is None) else PATIENCE
-        is_first = self._job is None
-        if self._job is None:
-            self._unable = self._home.trouble()
-            if self._unable is not None:
-                self._order = None
-                return Answer(order.trial, done=True, unable=True)
-            silence = silence and silence + START_SECONDS  # a script imports and loads its data at each start
-            if self._sync is not None:
-                try:
-                    self._fetch(self._sync, assignment)
-                except OSError as error:
-                    self._order = None
-                    if error.errno in FULL:
-                        self._wait(f"it cannot write: {error.strerror}")
-                        return Answer(order.trial, done=True, unable=True)
-                    return Answer(order.trial, done=True, lost=f"its files did not get to this node: {error.strerror}")
-            pausing = self._home.places.pause_file.exists if self._sync is None else self._sync.is_pausing
-            self._job = Job(self._sweep, assignment, pausing)
-            self._memory_limit = data_limit(self._sweep.memory_bytes)
-        own = assignment.folder.parent
+        job = self._begin(order.trial, assignment) if self._job is None else self._job
+        if isinstance(job, Answer):
+            self._order = None
+            return job
+        self._job = job
+        silence, own = self._sweep.silence_seconds, assignment.folder.parent
+        patience = 0.0 if self._is_new or (silence and is_first) else PATIENCE
+        if silence and is_first:
+            silence += START_SECONDS  # a script imports and loads its data at each start
         with contextlib.suppress(OSError):  # a full disk: the job says so
             own.mkdir(parents=True, exist_ok=True, mode=0o700)
         with noted(own), watched(own, silence), limited(self._memory_limit):
-            answer = self._job.advance(patience)
+            answer = job.advance(patience)
+        self._is_new = False
         if is_first and self._home.token:
             answer.progress.insert(0, Hosted(socket.gethostname()))
-        self._is_new = False
+        return self._told(answer, own)
+
+    def _begin(self, trial: int, assignment: Assignment) -> Job | Answer:
+        """The job of the assignment, with its files here; an answer if this node cannot train it."""
+        self._unable = self._home.trouble()
+        if self._unable is not None:
+            return Answer(trial, done=True, unable=True)
+        pausing = self._home.places.pause_file.exists
+        if self._sync is not None:
+            pausing = self._sync.is_pausing
+            try:
+                self._fetch(self._sync, assignment)
+            except OSError as error:
+                if error.errno in UNWRITABLE:
+                    self._wait(f"it cannot write: {error.strerror}")
+                    return Answer(trial, done=True, unable=True)
+                return Answer(trial, done=True, lost=f"its files did not get to this node: {error.strerror}")
+        job = Job(self._sweep, assignment, pausing)
+        self._memory_limit = data_limit(self._sweep.memory_bytes)
+        return job
+
+    def _told(self, answer: Answer, own: Path) -> Answer:
+        """The answer as the driver gets it, its files sent; after the last one, the seat has no job."""
         if answer.failure is not None and self._home.token:
             answer.unable = self._blame_disk(answer)
         answer = self._sent(answer)

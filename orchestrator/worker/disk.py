@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 LEAST_FREE = 2**22  # bytes: with less free space, a failure is blamed on the disk
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # full, a quota used up, read-only
 
 
 def disk_trouble(folder: Path) -> str:
@@ -22,11 +22,11 @@ def disk_trouble(folder: Path) -> str:
         with tempfile.TemporaryFile(dir=there) as file:
             file.write(b"x")
     except OSError as error:
-        if error.errno in FULL:
+        if error.errno in UNWRITABLE:
             return f"it cannot write in {there}: {error.strerror}"
     return ""
 
 
 def names_disk(text: str) -> bool:
     """Whether an error says that a disk is full or read-only, or a quota is used up."""
-    return any(os.strerror(number) in text for number in FULL)
+    return any(os.strerror(number) in text for number in UNWRITABLE)
