@@ -95,8 +95,9 @@ def _schedule(ledger: Ledger, trial: int | None) -> list[dict[str, Any]]:
     if kept and begun[number].parent is None:
         at = {0: {"samples": 0, "knobs": kept[0]["before"], "why": "configuration"}}
         for row in kept:  # the last word at each place
-            begun_there = {"averaging": row["after"].pop("averaging")} if "averaging" in row["after"] else {}
-            turned = {"samples": row["position"], "knobs": row["after"], "why": row["why"], **begun_there}
+            knobs = dict(row["after"])
+            averaging = {"averaging": knobs.pop("averaging")} if "averaging" in knobs else {}  # begun there
+            turned = {"samples": row["position"], "knobs": knobs, "why": row["why"], **averaging}
             at[row["position"]] = at.get(row["position"], {}) | turned
         return [at[samples] for samples in sorted(at)]
     reports = ledger.rows("report", "WHERE trial = :trial ORDER BY step DESC LIMIT 1", trial=number)
