@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import math
 import os
 import re
+import socket
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,6 +139,37 @@ def test_a_second_driver_is_refused_and_names_the_first(ledger: Ledger) -> None:
     with pytest.raises(RunInUse, match=f"pid {os.getpid()}") as caught:
         Ledger.write(ledger.folder)
     assert caught.value.exit_code == 5
+    _take_over(ledger, socket.gethostname())
+    with pytest.raises(RunInUse, match=r"in use by another driver, which is just starting\."):  # the last one is dead
+        Ledger.write(ledger.folder)
+
+
+def test_a_file_system_without_flock_is_locked_by_posix_and_without_locks_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file of a lock that only exists stayed after a kill, and kept everybody out."""
+
+    def missing(number: int) -> Callable[[int, int], None]:
+        def call(file: int, how: int) -> None:
+            raise OSError(number, os.strerror(number))
+
+        return call
+
+    monkeypatch.setattr(fcntl, "flock", missing(errno.ENOSYS))
+    program = (
+        "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.lockf(file, fcntl.LOCK_EX); print(flush=True); input()"
+    )
+    call = [sys.executable, "-c", program, str(tmp_path / "driver.lock")]
+    with subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        other.stdout.readline()
+        with pytest.raises(RunInUse):
+            Ledger.write(tmp_path)
+        other.kill()
+    Ledger.write(tmp_path).close()
+    monkeypatch.setattr(fcntl, "lockf", missing(errno.ENOLCK))
+    with pytest.raises(StorageError, match=r"driver\.lock: cannot be locked: No locks available.*another --runs"):
+        Ledger.write(tmp_path)
 
 
 def test_one_of_two_racing_drivers_wins(tmp_path: Path) -> None:
@@ -163,13 +198,17 @@ def test_one_of_two_racing_drivers_wins(tmp_path: Path) -> None:
 
 def test_a_driver_that_was_taken_over_can_write_no_more(ledger: Ledger) -> None:
     fill(ledger, 1)
-    connection = sqlite3.connect(ledger.folder / "ledger.db")
-    connection.execute("INSERT INTO lease VALUES (999, '', 99, 'elsewhere', 1, 0, '')")
-    connection.commit()
-    connection.close()
+    _take_over(ledger, "elsewhere")
     with pytest.raises(Fenced, match="epoch 99"), ledger.transaction():
         ledger.add_report(0, 2, 1.0, 0.1, {})
     assert len(ledger.rows("report")) == 1
+
+
+def _take_over(ledger: Ledger, host: str) -> None:
+    connection = sqlite3.connect(ledger.folder / "ledger.db")
+    connection.execute("INSERT INTO lease VALUES (999, '', 99, ?, 1, 0, '')", (host,))
+    connection.commit()
+    connection.close()
 
 
 def test_readers_see_a_running_sweep_and_do_not_block_it(ledger: Ledger) -> None:

@@ -6,9 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from orchestrator.errors import BadInput
+from orchestrator.record.file_lock import FileLock
 from orchestrator.record.ledger import Ledger
 from orchestrator.record.schema import RECORDS
 from orchestrator.record.storage import replace_file
@@ -65,11 +64,9 @@ def save(output: Path, position: Position) -> None:
 
 def lock(output: Path, run: str) -> FileLock:
     """Keep other mirrors of the same run out. Raises BadInput."""
-    lock = FileLock(_file(output, run).with_suffix(".lock"), mode=0o600)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise BadInput(f"{output}: another `orchestrator mirror` of this run is at work here.") from None
+    lock = FileLock(_file(output, run).with_suffix(".lock"))
+    if not lock.acquire():
+        raise BadInput(f"{output}: another `orchestrator mirror` of this run is at work here.")
     return lock
 
 

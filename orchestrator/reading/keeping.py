@@ -38,8 +38,6 @@ def at_rest(folder: Path, doing: str) -> Iterator[None]:
         lock = lock_run(folder)
     except RunInUse:
         raise RunInUse(f"{folder}: a driver works on it. Stop it first (Ctrl-C), then {doing} the run.") from None
-    except OSError as error:
-        raise StorageError(f"{folder}: cannot {doing} it: {error.strerror}.") from error
     try:
         _refuse_elsewhere(folder, doing)
         yield

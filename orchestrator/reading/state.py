@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import psutil
-
 from orchestrator.driving.shown import WAITING
 from orchestrator.driving.waiting import Waiting, read
 from orchestrator.reading.out_of_time import out_of_time
 from orchestrator.record.encoding import now, seconds_between
 from orchestrator.record.ledger import FILE, Ledger
 from orchestrator.record.schema import STATE
-from orchestrator.record.storage import host
+from orchestrator.record.storage import host, is_alive
 
 
 def state(ledger: Ledger) -> str:
@@ -31,11 +29,7 @@ def state(ledger: Ledger) -> str:
         return "out of time" if word == "finished" and out_of_time(ledger, 0) else word
     if lease.host != host():
         return "running"
-    try:
-        alive = abs(psutil.Process(lease.pid).create_time() - lease.started) < 0.01
-    except psutil.Error:
-        alive = False
-    return "running" if alive else "interrupted"
+    return "running" if is_alive(lease.pid, lease.started) else "interrupted"
 
 
 def state_before(folder: Path) -> str:

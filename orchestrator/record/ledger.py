@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import filelock
 import psutil
 
 from orchestrator.errors import OrchestratorError, StorageError
@@ -32,6 +31,7 @@ from orchestrator.record.encoding import (
     record_of,
     suggestion_of,
 )
+from orchestrator.record.file_lock import FileLock
 from orchestrator.record.opening import (
     check_version,
     check_whole,
@@ -82,7 +82,7 @@ class Lease:
 class Ledger(Appends):
     """One run's record. Use `Ledger.write(folder)` or `Ledger.read(folder)`, and `close` it."""
 
-    def __init__(self, folder: Path, connection: sqlite3.Connection, lock: filelock.FileLock | None) -> None:
+    def __init__(self, folder: Path, connection: sqlite3.Connection, lock: FileLock | None) -> None:
         super().__init__()
         self.folder = folder
         self.notices: list[str] = []  # findings on opening that people should know

@@ -7,12 +7,11 @@ import os
 import sqlite3
 from pathlib import Path
 
-import filelock
-
 from orchestrator.console.own_commands import orchestrator_line
 from orchestrator.errors import LedgerDamaged, RunInUse, StorageError
 from orchestrator.record import chain, schema
-from orchestrator.record.storage import COPY, FILE, LOCK, damaged, reading, remedy
+from orchestrator.record.file_lock import FileLock
+from orchestrator.record.storage import COPY, FILE, LOCK, damaged, host, is_alive, reading, remedy
 
 
 def create(connection: sqlite3.Connection) -> None:
@@ -106,12 +105,10 @@ def lost_words(at: chain.Link, head: chain.Link) -> str:
     return f"{which} acknowledged, but cannot be read any more"
 
 
-def lock_run(folder: Path) -> filelock.FileLock:
-    """Lock the run against other drivers on this machine. Raises RunInUse."""
-    lock = filelock.FileLock(folder / LOCK, mode=0o600)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
+def lock_run(folder: Path) -> FileLock:
+    """Lock the run against other drivers on this machine. Raises RunInUse, or StorageError without locks."""
+    lock = FileLock(folder / LOCK)
+    if not lock.acquire():
         who = _holder(folder)
         copies = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
         remedy = (
@@ -119,14 +116,16 @@ def lock_run(folder: Path) -> filelock.FileLock:
             if copies == "1"
             else f"srun has started this command {copies} times, and one is enough: leave out srun, or write srun --ntasks=1."
         )
-        raise RunInUse(f"{folder}: in use by another driver{who}. {remedy}") from None
+        raise RunInUse(f"{folder}: in use by another driver{who}. {remedy}")
     return lock
 
 
 def _holder(folder: Path) -> str:
-    """The last driver, if the ledger can be read."""
+    """The last driver, if the ledger can be read. One that has died does not hold the lock: its successor does."""
     with contextlib.suppress(sqlite3.Error, OSError, IndexError), reading(folder / FILE) as connection:
-        latest = "SELECT pid, host, time FROM lease ORDER BY epoch DESC LIMIT 1"
-        pid, where, since = connection.execute(latest).fetchall()[0]
+        latest = "SELECT pid, started, host, time FROM lease ORDER BY epoch DESC LIMIT 1"
+        pid, started, where, since = connection.execute(latest).fetchall()[0]
+        if where == host() and not is_alive(pid, started):
+            return ", which is just starting"
         return f" (pid {pid} on {where}, since {since[:19]} UTC)"
     return ""

@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from orchestrator.console.plurals import plural
 from orchestrator.definition.description import FIXED, described_as_before
 from orchestrator.definition.differing import differing, other_function
@@ -20,6 +18,7 @@ from orchestrator.errors import ResumeRefused
 from orchestrator.money.amounts import USD, Amount
 from orchestrator.record.chain import HEAD
 from orchestrator.record.encoding import to_json, unmasked
+from orchestrator.record.file_lock import FileLock
 from orchestrator.record.ledger import COPY, FILE, LOCK, Ledger
 from orchestrator.record.warm_start import TRANSFER, earlier_histories
 from orchestrator.sweep import Sweep
@@ -66,10 +65,8 @@ def make_ready(sweep: Sweep, folder: Path) -> str:
     why = nothing_learned(sweep, folder)
     if not why:
         return ""
-    lock = FileLock(folder / LOCK, mode=0o600)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
+    lock = FileLock(folder / LOCK)
+    if not lock.acquire():
         return ""  # another driver is at work; opening the ledger will report it
     try:
         target = set_aside(folder)

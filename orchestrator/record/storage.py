@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+import psutil
+
 from orchestrator.console.own_commands import orchestrator_line
 from orchestrator.errors import BadInput, LedgerDamaged, StorageError, did_you_mean
 
@@ -210,3 +212,11 @@ def replace_file(path: Path, data: bytes) -> None:
 def host() -> str:
     """This machine's name, as leases record it."""
     return socket.gethostname()
+
+
+def is_alive(pid: int, started: float) -> bool:
+    """Whether this process of this machine, as a lease records it, still runs."""
+    try:
+        return bool(abs(psutil.Process(pid).create_time() - started) < 0.01)
+    except psutil.Error:
+        return False
