@@ -199,8 +199,9 @@ def test_one_of_two_racing_drivers_wins(tmp_path: Path) -> None:
 def test_a_driver_that_was_taken_over_can_write_no_more(ledger: Ledger) -> None:
     fill(ledger, 1)
     _take_over(ledger, "elsewhere")
-    with pytest.raises(Fenced, match="epoch 99"), ledger.transaction():
+    with pytest.raises(Fenced, match="epoch 99") as caught, ledger.transaction():
         ledger.add_report(0, 2, 1.0, 0.1, {})
+    assert caught.value.exit_code == 5
     assert len(ledger.rows("report")) == 1
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from orchestrator.errors import OrchestratorError, StorageError
+from orchestrator.errors import RunInUse, StorageError
 from orchestrator.record import chain, schema
 from orchestrator.record.appends import Appends
 from orchestrator.record.encoding import (
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     pass
 
 
-class Fenced(OrchestratorError):
+class Fenced(RunInUse):
     """Another driver has taken over this run; this one may write nothing more."""
 
 
