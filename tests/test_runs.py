@@ -11,7 +11,9 @@ import signal
 import socket
 import sqlite3
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,8 @@ from tests.pages import BASE, add_trial, made_up
 from tests.support import recorded, sequence, simulated, small_sweep
 from trainables.workloads.script import Script
 
+NOBODY = 65534
+LOOKING = ("list", "status old", "show old", "logs new 1", "show new", "export new")
 SECRET = "hf_0123456789abcdef"
 
 
@@ -139,6 +143,42 @@ def test_a_run_that_cannot_be_read_does_not_hide_the_others(runs: Path) -> None:
     assert code == 0
     assert "old: " in text
     assert command("rm", "old", "--runs", str(runs), "--yes")[0] == 0  # it can be removed all the same
+
+
+@contextmanager
+def without_rights() -> Iterator[None]:
+    """Within this block, root is nobody; whoever is not root stays so."""
+    was = os.getuid()
+    if was == 0:
+        os.setresuid(NOBODY, NOBODY, 0)
+    try:
+        yield
+    finally:
+        if was == 0:
+            os.setresuid(0, 0, 0)
+
+
+def test_what_one_may_not_read_is_named_with_the_remedy_and_the_rest_is_shown(two: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="runs-") as public:  # nobody may look into pytest's folders
+        runs = Path(shutil.copytree(two, Path(public) / "runs"))
+        Path(public).chmod(0o755)
+        private, checkpoints = runs / "old", runs / "new" / "trials" / "00001" / "checkpoints"
+        (runs / "new").chmod(0o755)
+        (runs / "new" / "trials" / "00001" / "log.txt").touch(0o000)
+        for path in (private, checkpoints):
+            path.chmod(0o000)
+        with without_rights():
+            found = {doing: command(*doing.split(), "--runs", str(runs)) for doing in LOOKING}
+        for path in (private, checkpoints):
+            path.chmod(0o700)
+    refused = r"ledger\.db: you may not read it\. Ask its owner for a report .*chmod -R g\+rX"
+    assert re.search(rf"old *unreadable.*\nold: .*{refused}", found["list"][1], re.DOTALL)
+    assert [code for code, _ in found.values()] == [0, 7, 7, 7, 0, 0]
+    assert re.search(rf"error: \S*old/{refused}", found["status old"][1])
+    assert re.search(r"error: \S*log\.txt: you may not", found["logs new 1"][1])
+    assert "Best configuration" in found["show new"][1]
+    assert "config:" in found["export new"][1]
+    assert all("Checkpoint" not in text and "checkpoint:" not in text for _, text in found.values())
 
 
 # Tags and notes

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from orchestrator.console.explain import explain
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, StorageError
 
 if TYPE_CHECKING:
     from orchestrator.record.ledger import Ledger
@@ -75,9 +75,17 @@ def told(command: Callable[..., None]) -> Callable[..., None]:
         except (typer.Exit, typer.Abort, KeyboardInterrupt):
             raise
         except Exception as error:
-            raise typer.Exit(explain(error)) from None
+            raise typer.Exit(explain(_permission(error))) from None
 
     return wrapped
+
+
+def _permission(error: Exception) -> Exception:
+    """A file that one may not read is no fault of ours."""
+    from orchestrator.record.storage import not_permitted
+
+    found = isinstance(error, PermissionError) and error.filename
+    return StorageError(not_permitted(found)) if found else error
 
 
 @contextmanager

@@ -10,14 +10,17 @@ from orchestrator.reporting import PLACE, last_checkpoint
 
 
 def scripts_own(folder: Path, trial: int, step: float = inf) -> tuple[str | None, str | None]:
-    """A script's TRIAL_FOLDER, and its last checkpoint reported up to `step`, each None if it does not exist.
+    """A script's TRIAL_FOLDER, and its last checkpoint reported up to `step`, each None if it does not exist, or one may not look.
 
     A script that reports no checkpoint keeps it somewhere in its folder, so the folder stands for it once it holds files.
     """
     own = Places(folder).script(trial)
-    if not own.is_dir():
+    try:
+        if not own.is_dir():
+            return None, None
+        reported = last_checkpoint(own, step)
+        if reported is None and any(path.name != PLACE for path in own.iterdir()):
+            reported = own
+    except PermissionError:
         return None, None
-    reported = last_checkpoint(own, step)
-    if reported is None and any(path.name != PLACE for path in own.iterdir()):
-        reported = own
     return str(own), None if reported is None else str(reported)

@@ -61,8 +61,14 @@ def _with_zone(time: str) -> str:
 
 
 def run_folders(folder: Path) -> list[Path]:
-    """The folders of runs below `folder`; of those that lost their ledger, too."""
-    found = {path.parent for name in (FILE, COPY) for path in folder.expanduser().glob(f"*/{name}")}
+    """The folders of runs below `folder`; of those that lost their ledger, too, and any that one may not look into."""
+    try:
+        below = [path for path in folder.expanduser().iterdir() if path.is_dir()]
+    except FileNotFoundError:
+        return []
+    found = [
+        path for path in below if not os.access(path, os.X_OK) or any((path / name).exists() for name in (FILE, COPY))
+    ]
     return sorted(path for path in found if not path.name.startswith("."))  # with a dot: one that is being removed
 
 

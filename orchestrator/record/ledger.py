@@ -129,8 +129,9 @@ class Ledger(Appends):
 
         `check=False` checks only the end of the chain: for a quick look at a long record.
         """
-        if not (folder / FILE).exists():
-            raise no_ledger(folder)
+        with storage_errors(folder, "read"):
+            if not (folder / FILE).exists():
+                raise no_ledger(folder)
         opened = contextlib.ExitStack()
         try:
             with storage_errors(folder, "read"):

@@ -42,12 +42,24 @@ def storage_errors(folder: Path, doing: str = "write") -> Iterator[None]:
             raise damaged(folder, text) from error
         if "no such table" in text or "no such column" in text:
             raise StorageError(f"{folder / FILE}: not a ledger of this program ({text}).") from error
+        file = folder / FILE
+        is_kept = os.path.exists(file) and not os.access(file, os.R_OK)
+        if doing == "read" and (is_kept or isinstance(error, PermissionError)):
+            raise StorageError(not_permitted(getattr(error, "filename", None) or file)) from error
         if doing == "read":
             raise StorageError(f"{folder}: cannot read the ledger: {text}.") from error
         raise StorageError(
             f"{folder}: cannot write the ledger: {text}. Nothing that was acknowledged is lost; make room or give "
             "write permission, then run the same command again."
         ) from error
+
+
+def not_permitted(path: Path | str) -> str:
+    """The message for a file that belongs to somebody else, with the remedy."""
+    return (
+        f"{path}: you may not read it. Ask its owner for a report (one HTML file), or for read permission (chmod -R g+rX RUN, "
+        "if you share a group)."
+    )
 
 
 def damaged(folder: Path, problem: str) -> LedgerDamaged:
@@ -91,13 +103,14 @@ def refuse_url(path: Path | str) -> None:
 def find_run(run: Path | str, runs: Path | str) -> Path:
     """The folder of a run, by its name below `runs` or by its path; a run that has lost its ledger may have its copy.
 
-    Raises BadInput, which says where it looked, if there is none.
+    Raises BadInput, which says where it looked, if there is none, and StorageError for one that may not be read.
     """
     places = list(dict.fromkeys(full_path(path) for path in (Path(runs) / run, run)))
     for name in (FILE, COPY):
         for folder in places:
-            if (folder / name).is_file():
-                return folder
+            with storage_errors(folder, "read"):
+                if (folder / name).is_file():
+                    return folder
     names = [path.parent.name for path in full_path(runs).glob(f"*/{FILE}")]
     near = did_you_mean(str(run), names) if names else ""
     raise BadInput(f"no run {str(run)!r}: no {FILE} in {', nor in '.join(map(str, places))}.{near}")
