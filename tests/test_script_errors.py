@@ -121,6 +121,7 @@ SHOWN = HYDRA | LAUNCHED | OTHERS
 @pytest.mark.parametrize("name", SHOWN)
 def test_the_reason_is_the_error_itself(name: str) -> None:
     errors, reason = SHOWN[name]
+    assert error_line("", "epoch 1: loss=0.5\n") == "its last line was: epoch 1: loss=0.5"
     assert error_line(errors, "epoch 1: loss=0.5\n") == reason
     if name not in ("unknown to us", "torchrun, a message", "accelerate"):  # only the stream tells that it is an error
         assert error_line("", f"epoch 1: loss=0.5\n{errors}") == reason

@@ -67,7 +67,11 @@ def error_line(errors: str, output: str, known: Collection[str] = (), command: s
             return _with_hint(error, known or _FLAG.findall(errors or output), command)
     plain = [line for line in told if not _BAR.search(line)]
     of_errors = sum(line in to_errors for line in plain)
-    return launcher if launcher and not of_errors else one_line(_last_message(plain, of_errors))
+    if launcher and not of_errors:
+        return launcher
+    last = _last_message(plain, of_errors)
+    is_progress = len(last) == 1 and not of_errors and told == said  # it may be: a line alone, and no usage before it
+    return f"its last line was: {last[0].strip()}" if is_progress else one_line(last)
 
 
 def killed_in_words(code: int, errors: str, output: str) -> str:
