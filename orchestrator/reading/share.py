@@ -6,6 +6,7 @@ the training wrote; if it looks as if it held a secret, it stays at home.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -15,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.driving.places import Places
 from orchestrator.errors import BadInput
 from orchestrator.reading.export import writing
 from orchestrator.reading.own_files import scripts_own
 from orchestrator.reading.summary import no_result, summary
 from orchestrator.record import remarks
 from orchestrator.record.ledger import FILE, Ledger
-from orchestrator.reporting import PLACE
+from orchestrator.reporting import PLACE, REPORTS
 from orchestrator.secrets import MASK, masked
 
 MOST_SEARCHED = 4 << 20  # bytes of a file that is searched for secrets; larger ones hold weights
@@ -67,7 +69,7 @@ def _fill(ledger: Ledger, made: Path, report: Mapping[str, bytes]) -> Iterator[s
     if best is None:
         yield f"a checkpoint: {no_result(facts)}"
         return
-    _, reported = scripts_own(ledger.folder, best["trial"], best["step"])
+    own, reported = scripts_own(ledger.folder, best["trial"], best["step"])
     source = reported or best["checkpoint"]
     if source is None:
         yield f"a checkpoint: trial {best['trial']}, the best, has none"
@@ -76,7 +78,17 @@ def _fill(ledger: Ledger, made: Path, report: Mapping[str, bytes]) -> Iterator[s
     if secret is not None:
         yield f"the checkpoint of trial {best['trial']}: {secret} seems to hold a secret"
         return
-    yield from _copy(Path(source), made / _place(Path(source), ledger.folder))
+    target = made / _place(Path(source), ledger.folder)
+    yield from _copy(Path(source), target)
+    if source == reported != own:
+        _name_checkpoint(Places(made).script(best["trial"]), best["step"], target)
+
+
+def _name_checkpoint(own: Path, step: int, checkpoint: Path) -> None:
+    """The one line of a script's own record that tells which of its files is the checkpoint."""
+    (own / PLACE).mkdir(parents=True, exist_ok=True)
+    line = {"step": step, "checkpoint": os.path.relpath(checkpoint, own)}
+    (own / PLACE / REPORTS).write_text(json.dumps(line) + "\n")
 
 
 def _place(source: Path, folder: Path) -> Path:
