@@ -41,7 +41,7 @@ from tests.support import recorded, sequence, simulated, small_sweep
 from trainables.workloads.script import Script
 
 NOBODY = 65534
-LOOKING = ("list", "status old", "show old", "logs new 1", "show new", "export new")
+LOOKING = ("list", "status old", "show old", "logs new 1", "tag new +good", "show new", "export new")
 SECRET = "hf_0123456789abcdef"
 
 
@@ -99,6 +99,7 @@ def test_a_list_counts_diverged_trials_apart_as_show_does(runs: Path) -> None:
     lines = command("list", "--runs", str(runs), width=200)[1].splitlines()
     names = lines[0].split()
     assert names[2:5] == ["trials", "failed", "diverged"]
+    assert "eventful: diverged 1 ×: loss is nan; and 2 other causes" in lines
     row = next(line.split() for line in lines if line.startswith("eventful"))
     counts = json.loads(command("show", "eventful", "--runs", str(runs), "--json")[1])["trials"]
     assert [int(row[names.index(name)]) for name in ("failed", "diverged")] == [counts["failed"], counts["diverged"]]
@@ -173,9 +174,11 @@ def test_what_one_may_not_read_is_named_with_the_remedy_and_the_rest_is_shown(tw
             path.chmod(0o700)
     refused = r"ledger\.db: you may not read it\. Ask its owner for a report .*chmod -R g\+rX"
     assert re.search(rf"old *unreadable.*\nold: .*{refused}", found["list"][1], re.DOTALL)
-    assert [code for code, _ in found.values()] == [0, 7, 7, 7, 0, 0]
+    assert [code for code, _ in found.values()] == [0, 7, 7, 7, 7, 0, 0]
     assert re.search(rf"error: \S*old/{refused}", found["status old"][1])
     assert re.search(r"error: \S*log\.txt: you may not", found["logs new 1"][1])
+    remark = r"remarks\.jsonl: cannot be written: Permission denied\. Get write permission"
+    assert re.search(remark, found["tag new +good"][1])
     assert "Best configuration" in found["show new"][1]
     assert "config:" in found["export new"][1]
     assert all("Checkpoint" not in text and "checkpoint:" not in text for _, text in found.values())
@@ -462,7 +465,10 @@ def test_a_trial_without_an_end_waits_for_its_resume_unless_the_run_is_running(t
     ledger = made_up(tmp_path / "run", trials=2, state="")
     with ledger.transaction():
         add_trial(ledger, 2, BASE, 4, outcome=None)
-    assert "; 1 running, 2 completed;" in command("status", str(tmp_path / "run"))[1]
+        ledger.add_lost(2, 2, "killed")
+    text = command("status", str(tmp_path / "run"))[1]
+    assert "; 1 running, 2 completed;" in text
+    assert "  lost: trial 2 lost its worker at step 2: killed\n" in text  # no retry: the last loss ends a trial
     with ledger.transaction():
         ledger.add_event(STATE, "interrupted")
     ledger.close()
@@ -508,6 +514,17 @@ def test_the_folder_of_a_script_is_shared_and_exported_as_its_checkpoint(tmp_pat
     assert f"checkpoint: {own}" in reading(tmp_path / "run", best_as_yaml)
     shared = reading(tmp_path / "run", lambda ledger: share(ledger, tmp_path / "out", {}))
     assert (shared.files, shared.left_out) == ([FILE, "trials/00000/checkpoints/script/last.pt"], [])
+    for place, copy in (
+        (own / "last.pt", own.relative_to(tmp_path / "run") / "last.pt"),
+        (tmp_path / "else.pt", "checkpoint/else.pt"),
+    ):
+        place.write_bytes(b"weights")
+        (own / ".reports" / "reports.jsonl").write_text(json.dumps({"step": 1, "checkpoint": str(place)}))
+        out = tmp_path / f"out-{place.stem}"
+        reading(tmp_path / "run", lambda ledger, out=out: share(ledger, out, {}))
+        found = re.search(r"checkpoint: (.*)", reading(out, best_as_yaml))
+        assert found
+        assert Path(found[1]).resolve() == out / copy
 
 
 def test_a_run_without_a_result_is_shared_without_a_checkpoint(tmp_path: Path) -> None:

@@ -201,8 +201,9 @@ def _below(run: Glance) -> Iterator[str]:
     if run.problem:
         yield run.problem
     elif run.facts["failures"]:
-        first = run.facts["failures"][0]
-        yield f"{first['status']} {first['times']} ×: {first['reason']}"
+        first, *others = run.facts["failures"]
+        more = f"; and {plural(len(others), 'other cause')}" if others else ""
+        yield f"{first['status']} {first['times']} ×: {first['reason']}{more}"
 
 
 def _when(run: Glance) -> str:

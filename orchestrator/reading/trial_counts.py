@@ -42,7 +42,7 @@ _EVENTS = f"""
     SELECT time, kind, text FROM (
         SELECT MAX(seq) AS seq, time, kind, text FROM event
             WHERE kind NOT IN {_OWN!r} GROUP BY kind, text
-        UNION ALL SELECT seq, time, 'retry', 'trial ' || trial || ' lost its worker at step ' || step || ': ' || reason FROM lost
+        UNION ALL SELECT seq, time, 'lost', 'trial ' || trial || ' lost its worker at step ' || step || ': ' || reason FROM lost
         UNION ALL SELECT seq, time, 'enough', reason FROM search_end
     ) ORDER BY seq DESC LIMIT :count"""
 _SUGGESTED = f"""

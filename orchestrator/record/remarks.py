@@ -7,6 +7,7 @@ decision rests on them.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -15,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, StorageError
 from orchestrator.record.encoding import now
-from orchestrator.record.storage import storage_errors
 from orchestrator.secrets import masked
 
 FILE = "remarks.jsonl"
@@ -121,7 +121,7 @@ def _parsed(line: bytes) -> Any:
 
 def _append(folder: Path, content: dict[str, Any]) -> None:
     line = json.dumps({"time": now(), **content}, ensure_ascii=False).encode() + b"\n"
-    with storage_errors(folder):
+    try:
         file = os.open(folder / FILE, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
         try:
             size = os.fstat(file).st_size
@@ -130,3 +130,8 @@ def _append(folder: Path, content: dict[str, Any]) -> None:
             os.fsync(file)
         finally:
             os.close(file)
+    except OSError as error:
+        remedy = "Make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Get write permission for this folder"
+        raise StorageError(
+            f"{folder / FILE}: cannot be written: {error.strerror}. {remedy}, then run the same command again."
+        ) from error
