@@ -175,8 +175,12 @@ def _why_no_checkpoint(ledger: Ledger, trial: int) -> str:
     ):
         return str(found)
     saved = ledger.rows("checkpoint", "WHERE trial = :trial ORDER BY seq DESC LIMIT 1", trial=trial)
-    if saved and not (ledger.folder / saved[0]["path"]).exists():
-        return f"that of step {saved[0]['step']} is gone ({saved[0]['path']})"
+    try:
+        if saved:
+            (ledger.folder / saved[0]["path"]).stat()
+    except OSError as error:
+        what = "may not be read" if isinstance(error, PermissionError) else "is gone"
+        return f"that of step {saved[0]['step']} {what} ({saved[0]['path']})"
     return ""
 
 
