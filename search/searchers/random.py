@@ -2,8 +2,9 @@
 
 Use when   in doubt, and as the baseline that every other searcher must beat; with any number of workers.
 Costs      nothing.
-Settings   bracketed (False): draw three in four configurations from the middle of the logarithmic ranges, the others
-           evenly, see `search.domain.prior.towards_middle`. The default of a sweep that names no searcher.
+Settings   bracketed (False): draw three in four of the first 128 configurations, and one in four later, from the middle
+           of the logarithmic ranges, the others evenly, see `search.domain.prior.towards_middle`. The default of a
+           sweep that names no searcher.
 Not for    expensive trials with few parameters: a model finds better ones sooner.
 Source     Bergstra and Bengio, Random Search for Hyper-Parameter Optimization, JMLR 2012.
 Differs    in a finite space it repeats a configuration only when all are known.
@@ -17,8 +18,10 @@ from typing import ClassVar
 from search.contract import Searcher
 from search.history import History
 from search.records import Suggestion
-from search.rules.proposals import propose_random
+from search.rules.proposals import EVENLY, propose_random
 from search.settings import flag
+
+MANY = 128  # configurations: by then the middle has been searched, and a better one may lie near an end
 
 
 @dataclass(frozen=True)
@@ -39,4 +42,5 @@ class Random(Searcher):
         return f"{type(self).__qualname__}({'bracketed=True' if self.bracketed else ''})"
 
     def suggest(self, history: History) -> Suggestion | None:
-        return propose_random(history, bracketed=self.bracketed)
+        number = len(history.trials)
+        return propose_random(history, bracketed=self.bracketed and (number < MANY or number % EVENLY == 0))
