@@ -150,6 +150,7 @@ def test_export_gives_the_best_configuration_as_yaml_that_reads_back(place: Path
     assert exported["train_on"].startswith("orchestrator replay")
 
 
+@pytest.mark.slow
 def test_the_exported_command_trains_on_from_the_checkpoint(place: Path) -> None:
     from ruamel.yaml import YAML
 

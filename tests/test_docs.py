@@ -97,6 +97,7 @@ def test_your_own_function_is_killed_and_goes_on_as_the_readme_shows(tmp_path: P
         assert re.search(r"^Best configuration \(trial \d+, step 20, completed\)\n  lr: 0\.\d+$", text, re.M), text
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_your_script_in_five_minutes_runs_as_printed_in_an_empty_folder(tmp_path: Path) -> None:
     for code in blocks(README, "python")[1:]:

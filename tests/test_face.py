@@ -108,7 +108,11 @@ face.{name}
 
 @pytest.mark.parametrize(
     ("face", "name"),
-    [("orchestrator", "LightningCallback"), ("orchestrator", "LightningControl"), ("trainables", "LightningControl")],
+    [
+        ("orchestrator", "LightningCallback"),
+        pytest.param("orchestrator", "LightningControl", marks=pytest.mark.slow),
+        pytest.param("trainables", "LightningControl", marks=pytest.mark.slow),
+    ],
 )
 def test_without_lightning_a_face_gives_all_other_names_and_says_what_to_install(face: str, name: str) -> None:
     code = WITHOUT_LIGHTNING + ALL_AND_ONE.format(face=face, name=name)

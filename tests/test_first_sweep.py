@@ -100,6 +100,7 @@ for step in range(1, 7):
 """
 
 
+@pytest.mark.slow
 def test_functions_and_commands_are_tuned_in_the_short_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("train.py").write_text(SCRIPT)

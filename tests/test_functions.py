@@ -239,15 +239,16 @@ def returns(config: Any) -> str:
     ("train", "words"),
     [
         (breaks, "ValueError: the data of 2019 is missing"),
-        (leaves, "no such tokenizer"),
+        pytest.param(leaves, "no such tokenizer", marks=pytest.mark.slow),
         pytest.param(
             logs, r"never called report\(\) with 'loss'; it logged val_loss: return a number", marks=pytest.mark.slow
         ),
-        (
+        pytest.param(
             returns,
             r"the function returned 'trained well' \(str\) and never called report\(\) with 'loss': return a number",
+            marks=pytest.mark.slow,
         ),
-        (lambda config: starts_over(config), "make it a generator function itself"),
+        pytest.param(lambda config: starts_over(config), "make it a generator function itself", marks=pytest.mark.slow),
     ],
 )
 def test_what_goes_wrong_in_a_function_is_the_reason_of_the_failure(train: Any, words: str, assignment: Any) -> None:

@@ -96,7 +96,10 @@ ENGINES = [True, pytest.param(False, marks=[pytest.mark.ray, pytest.mark.slow])]
 
 
 @pytest.mark.parametrize("simulate", ENGINES)
-@pytest.mark.parametrize(("times", "words"), [(1, "interrupted after a clean save"), (2, "interrupted at once")])
+@pytest.mark.parametrize(
+    ("times", "words"),
+    [(1, "interrupted after a clean save"), pytest.param(2, "interrupted at once", marks=pytest.mark.slow)],
+)
 def test_an_interrupted_cell_ends_in_one_line_with_the_true_state(
     times: int, words: str, simulate: bool, kernel: tuple[Any, Any], tmp_path: Path
 ) -> None:

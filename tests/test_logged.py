@@ -188,6 +188,7 @@ def test_a_killed_worker_loses_nothing_and_doubles_nothing(tmp_path: Path) -> No
     assert curve(items) == truth(*range(max(told) + 1, 7))
 
 
+@pytest.mark.slow
 def test_later_trials_know_that_nothing_is_printed(tmp_path: Path) -> None:
     """So a scheduler may stop them after their first step, whose row is the first that counts."""
     workload = script(
@@ -199,6 +200,7 @@ def test_later_trials_know_that_nothing_is_printed(tmp_path: Path) -> None:
     assert curve(trained(workload, replace(second, until=1))) == truth(1)
 
 
+@pytest.mark.slow
 def test_a_wrong_name_is_told_with_the_names_that_were_logged(tmp_path: Path) -> None:
     text = logs("log").replace("'distance'", "'val/loss'")
     with pytest.raises(ScriptFailed, match="; nothing that it logs has 'accuracy'; it named val/loss"):

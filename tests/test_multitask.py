@@ -116,6 +116,7 @@ print([(s.trial, s.kind, s.until, s.config, s.memo) for s in suggestions(tuned(M
 """
 
 
+@pytest.mark.slow
 def test_another_process_makes_the_same_suggestions() -> None:
     there = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True).stdout.strip()
     here = suggestions(tuned(MultitaskSearch(n_initial=4), asks=16, workers=3))
@@ -173,7 +174,7 @@ def test_one_worker_of_the_engine_does_what_a_loop_does(tmp_path: Path) -> None:
     assert [trial.losses for trial in tuning.history] == [trial.losses for trial in history]
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_who_thought_ahead_decides_the_same_and_has_the_settings_ready(workers: int) -> None:
     records = tuned(MultitaskSearch(n_initial=4), asks=30, workers=workers).records
     searcher = MultitaskSearch(n_initial=4)

@@ -142,6 +142,7 @@ def test_a_searcher_that_resumes_trials(local_ray: None, tmp_path: Path) -> None
     assert report.metrics["began"] == HORIZON - 1  # it went on from its checkpoint
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_tunes_own_scheduler_works_with_our_searcher(local_ray: None, tmp_path: Path) -> None:
     from ray.tune.schedulers import AsyncHyperBandScheduler

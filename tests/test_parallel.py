@@ -308,6 +308,7 @@ def test_the_gradients_of_the_workers_are_shown(micro_batch: int | None, tmp_pat
         assert norm == pytest.approx(math.sqrt(sum(float(p.grad.square().sum()) for p in model.parameters())), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_sweep_of_trials_with_two_workers(tmp_path: Path) -> None:
     sweep = small_sweep(workload=Quadratic(horizon=2), num_samples=1, workers=2, resources={"cpu": 2})
     history = simulated(tmp_path, sweep).history

@@ -105,7 +105,13 @@ def train_with_transformers(folder: Path, kill_at: int | None = None, **argument
 
 
 @needs_accelerate
-@pytest.mark.parametrize("arguments", [{}, {"eval_strategy": "steps", "eval_steps": 4}], ids=["epochs", "updates"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param({}, id="epochs"),
+        pytest.param({"eval_strategy": "steps", "eval_steps": 4}, id="updates", marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_trainer_of_transformers_goes_on_as_if_nothing_had_happened(
     arguments: dict[str, Any], tmp_path: Path, start: Any
 ) -> None:
@@ -277,6 +283,7 @@ def test_a_sweep_of_the_page_ends_with_the_same_record_when_it_was_killed(
     compare_with_a_killed_one(tmp_path, {"train.py": train, "tune.py": tune}, name, kill_after=5)
 
 
+@pytest.mark.slow
 def test_the_rest_of_the_page_runs_as_printed(tmp_path: Path) -> None:
     """A generator; and a notebook's cell, which has no file and whose function is nowhere but there."""
     (tmp_path / "tune.py").write_text(section("A function")[1])

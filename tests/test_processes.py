@@ -107,6 +107,7 @@ def test_a_temporary_folder_in_which_ray_cannot_be_started_is_named(
     assert caught.value.exit_code == 7
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_when_the_reader_of_its_output_is_gone(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [*STEADY, "--runs", str(tmp_path), "--num-samples", "4"], stdout=subprocess.PIPE,

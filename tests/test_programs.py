@@ -78,6 +78,7 @@ def test_a_program_hands_over_its_sweep_and_does_not_run(where: str, tmp_path: P
     assert len(recorded(folder, "sweep")) == 1  # nor has a trial's process run it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "ours"),
     [
@@ -117,6 +118,7 @@ def test_an_edited_program_is_trained_as_it_is_now_and_its_decisions_are_not_aud
     assert "train() was edited" in audited.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("edit", "why"),
     [

@@ -53,6 +53,7 @@ def test_the_trials_log_holds_the_command_and_all_that_was_printed(tmp_path: Pat
     assert "to stderr\n" in log(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_talkative_script_fills_neither_the_log_nor_the_disk(tmp_path: Path) -> None:
     text = (
         "import sys\nprint('epoch 1: distance=1')\n"
@@ -76,7 +77,9 @@ def test_a_talkative_script_fills_neither_the_log_nor_the_disk(tmp_path: Path) -
         assert output.stat().st_blocks * 512 < 20_000_000
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl", "list", pytest.param("latest", marks=pytest.mark.slow), "lightning"])
+@pytest.mark.parametrize(
+    "form", ["csv", *(pytest.param(form, marks=pytest.mark.slow) for form in ("jsonl", "list", "latest", "lightning"))]
+)
 def test_a_metrics_file_is_followed_and_gone_on_with(form: str, tmp_path: Path) -> None:
     write = {
         "csv": "with open(own / 'metrics.csv', 'a') as f:\n        if not f.tell(): print('epoch,distance', file=f)\n        print(f'{epoch},{1 / epoch:.4f}', file=f)",

@@ -268,6 +268,7 @@ def killed_population(folder: Path, kills: int) -> int:
     return forks_on_record(folder)
 
 
+@pytest.mark.slow
 def test_a_killed_population_of_scripts_trains_each_member_as_its_record_says(tmp_path: Path) -> None:
     assert killed_population(tmp_path, 1) > 0
 

@@ -210,6 +210,7 @@ def test_another_last_step_of_the_script_is_told_once_in_a_sweep(
     assert told[0][0].startswith(words) if words else True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("totals", "words"),
     [

@@ -338,6 +338,7 @@ def test_of_a_package_what_it_imports_by_its_full_name_is_watched(tmp_path: Path
     assert set(found) - {"__init__.py"} == {"train.py", "data.py", "rows.py", "common.py"}
 
 
+@pytest.mark.slow
 def test_an_edited_function_is_said(tmp_path: Path) -> None:
     (tmp_path / "helper.py").write_text("WIDTH = 1\n")
     (tmp_path / "tune.py").write_text("import helper\n" + OWN)

@@ -43,6 +43,7 @@ from trainables.policies.fixed import Fixed
 from trainables.training.loop import Training
 from trainables.values import Execution, Knobs, Signals
 from trainables.workloads.lstm_lm import LstmLm
+from trainables.workloads.lstm_mnist import LstmMnist
 from trainables.workloads.resnet_finetune import ResNetFinetune
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -55,7 +56,11 @@ TRAININGS.append(CONTRIBUTED)
 
 def trainings(some: list[tuple[Workload, Policy[Any]]]) -> pytest.MarkDecorator:
     names = [f"{type(workload).__name__}-{type(policy).__name__}" for workload, policy in some]
-    return pytest.mark.parametrize(("workload", "policy"), some, ids=names)
+    return pytest.mark.parametrize(("workload", "policy"), [_marked(*pair) for pair in some], ids=names)
+
+
+def _marked(workload: Workload, policy: Policy[Any]) -> Any:
+    return pytest.param(workload, policy, marks=pytest.mark.slow if isinstance(workload, LstmMnist) else ())
 
 
 each_training = trainings(TRAININGS)
