@@ -96,6 +96,7 @@ SWEEPS = {
     "a budget": of(num_samples=None, budget=4.5, finalists=1, confirmations=2, baseline="workload"),
     "time": of(time_budget=9),
 }
+LIKE_OTHERS = {"random", "asha", "promotions", "median", "cma", "sobol", "grid", "only failures", "a budget"}
 
 
 def differences(folder: Path, sweep: Sweep) -> list[str]:
@@ -114,7 +115,9 @@ def memory() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.mark.parametrize("name", SWEEPS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LIKE_OTHERS else ()) for name in SWEEPS]
+)
 def test_an_audit_finds_nothing_in_what_was_decided_by_the_rules(name: str, memory: Path) -> None:
     """Six records of each of 21 sweeps: alone and in parallel, whole, cut off, continued and made longer."""
     sweep = SWEEPS[name]

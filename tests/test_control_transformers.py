@@ -73,7 +73,7 @@ def test_the_decisions_are_those_of_our_loop(policy: Policy[Any], tmp_path: Path
 
 
 @pytest.mark.parametrize("policy", HERE, ids=repr)
-@pytest.mark.parametrize("steps", [5, 8])
+@pytest.mark.parametrize("steps", [5, pytest.param(8, marks=pytest.mark.slow)])
 def test_a_trainer_goes_on_from_its_checkpoints_with_its_policy(
     steps: int, policy: Policy[Any], tmp_path: Path
 ) -> None:

@@ -106,8 +106,11 @@ def curve(policy: Policy[Any] | None, config: Mapping[str, Any], seed: int, fold
 
 @pytest.mark.parametrize(
     "found_by",
-    [Halving(), AdaptiveSync(2, share=0.5), Compose(Halving(), Sma(2))],
-    ids=["knobs", "averaging that ends", "averaging that begins again"],
+    [
+        pytest.param(Halving(), id="knobs", marks=pytest.mark.slow),
+        pytest.param(AdaptiveSync(2, share=0.5), id="averaging that ends", marks=pytest.mark.slow),
+        pytest.param(Compose(Halving(), Sma(2)), id="averaging that begins again"),
+    ],
 )
 def test_the_exported_schedule_trains_the_same_bits_without_the_policy(found_by: Policy[Any], tmp_path: Path) -> None:
     simulated(tmp_path / "small", small_sweep(policy=found_by, num_samples=3))

@@ -39,7 +39,7 @@ def test_an_experiment_runs_at_its_smallest_size_and_again(name: str, tmp_path: 
         assert words in done.stdout + done.stderr
 
 
-@experiments(slow=["language_model.py", "large_batch.py", "policies.py", "transfer.py"])
+@experiments(slow=["language_model.py", "large_batch.py", "policies.py", "quickstart.py", "transfer.py"])
 def test_an_experiment_says_what_it_would_do(name: str, tmp_path: Path) -> None:
     done = run_script(ROOT / "experiments" / name, "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -269,9 +269,9 @@ def test_a_function_may_return_its_result(result: Any, assignment: Any) -> None:
 @pytest.mark.parametrize(
     ("result", "words"),
     [
-        (True, r"True \(bool\)"),
-        ("0.5", r"'0.5' \(str\)"),
-        ((0.25, 0.5), r"\(0.25, 0.5\) \(tuple\)"),
+        pytest.param(True, r"True \(bool\)", marks=pytest.mark.slow),
+        pytest.param("0.5", r"'0.5' \(str\)", marks=pytest.mark.slow),
+        pytest.param((0.25, 0.5), r"\(0.25, 0.5\) \(tuple\)", marks=pytest.mark.slow),
         ({"loss": "0.5", "accuracy": 0.5}, r"\{'loss': '0.5'.*\(dict\)"),
         (
             None,

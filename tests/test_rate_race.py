@@ -618,7 +618,7 @@ class Probed(Quadratic):
     ],
     ids=["replay", "fresh", "warm", "lanes"],
 )
-@pytest.mark.parametrize("kind", [Quadratic, Probed])
+@pytest.mark.parametrize("kind", [Quadratic, pytest.param(Probed, marks=pytest.mark.slow)])
 def test_a_cut_after_any_update_changes_nothing_in_either_loop(
     kind: type[Quadratic], policy: Policy[Any], races: int
 ) -> None:

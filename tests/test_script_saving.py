@@ -212,7 +212,7 @@ def test_a_trial_that_had_failed_at_its_torn_checkpoint_starts_over_when_it_is_t
     assert curve(trained(workload, assigned(tmp_path, recorded=2))) == truth(3, 4, 5, 6)
 
 
-@pytest.mark.parametrize("trouble", ["data", "code"])
+@pytest.mark.parametrize("trouble", ["data", pytest.param("code", marks=pytest.mark.slow)])
 def test_files_that_were_not_torn_stay_where_they_are(trouble: str, tmp_path: Path) -> None:
     """The script cannot read its data set, or has an error of its own: it fails as at its first start."""
     broken = tmp_path / "broken"
