@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.definition import checks, defaults, description, foreign_options, own_class, shorthand, validation
+from orchestrator.definition import checks, defaults, description, first_answers, foreign_options, shorthand, validation
 from orchestrator.definition.bad_input import tell_uncaught
 from orchestrator.definition.identity import identity
 from orchestrator.definition.units import number_of_bytes, seconds
@@ -155,7 +155,7 @@ class Sweep:
         if self.searcher is None:
             searcher, chosen["searcher"] = defaults.searcher(bool(self.tasks))
             self._set(searcher=searcher)
-        own_class.check_space(self.searcher, self.space)
+        first_answers.check_space(self.searcher, self.space)
         if self.scheduler is None:
             resumes = validation.policy_resumes(self)
             scheduler, chosen["scheduler"] = defaults.scheduler(

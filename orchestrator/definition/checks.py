@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orchestrator.definition import from_found, own_class
+from orchestrator.definition import first_answers, from_found
 from orchestrator.definition.identity import ADDRESS, identity
 from orchestrator.definition.machine import HAVE
 from orchestrator.definition.sending import check_sending
@@ -44,7 +44,7 @@ DRAWS = 2000  # random configurations, to estimate the share that meets the cons
 
 def on_description(sweep: Sweep) -> None:
     """Raise BadInput for parts that do not go together."""
-    own_class.ask(sweep)
+    first_answers.ask(sweep)
     _parts(sweep)
     _sign(sweep)
     _placeholders(sweep)

@@ -1,4 +1,4 @@
-"""Options of Optuna, Ray Tune and others, and what to write here: for the message about an unknown option of `Sweep`; and classes of Ray Tune."""
+"""Options of Optuna, Ray Tune and others, and what to write here: for messages about what `Sweep` does not take."""
 
 from __future__ import annotations
 
