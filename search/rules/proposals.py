@@ -21,6 +21,7 @@ from search.task import FULL
 
 BELIEVED = 0.5  # share of the initial configurations drawn from the priors; the others guard against a wrong prior
 EVENLY = 4  # one in so many bracketed configurations is drawn evenly: the best value may be at an end of its range
+MANY = 128  # configurations: by then the middle has been searched, and only one in four still comes from there
 DRAWS = 20  # random draws for an unknown configuration; then list a finite space
 NUMERICAL = (ArithmeticError, ValueError, RuntimeError)  # raised by a model on data that it cannot fit
 
@@ -53,13 +54,21 @@ def propose_random(
 ) -> Suggestion:
     """A random configuration, unknown if any is left; an "initial" one may be drawn from the space's priors.
 
-    `bracketed`: three in four are drawn from the middle of the logarithmic ranges, see `Space.sample`.
+    `bracketed`: prefer the middle of the logarithmic ranges, see `is_bracketed`.
     """
     believed = BELIEVED if origin == "initial" and history.space.has_priors else 0.0
-    config, is_new = _unknown(history, believed, bracketed and len(history.trials) % EVENLY != EVENLY - 1)
+    config, is_new = _unknown(history, believed, bracketed and is_bracketed(len(history.trials)))
     if not is_new:
         return start(config, origin="fallback", evidence="every configuration is known; this repeats one")
     return start(config, origin=origin, evidence=evidence)
+
+
+def is_bracketed(number: int) -> bool:
+    """Whether configuration `number` comes from the middle of the logarithmic ranges, see `Space.sample`.
+
+    Three in four of the first 128 do, and one in four later.
+    """
+    return number % EVENLY != EVENLY - 1 if number < MANY else number % EVENLY == 0
 
 
 def refuse_for_model(title: str, space: Space) -> None:

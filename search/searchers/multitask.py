@@ -46,7 +46,7 @@ from search.origins import COVERING
 from search.records import Status, Suggestion, resume, start
 from search.rules.halving import halved
 from search.rules.multifidelity import Decision, MultiFidelity
-from search.rules.proposals import DRAWS, propose_random
+from search.rules.proposals import DRAWS, is_bracketed, propose_random
 from search.rules.turns import full_share, is_full, model_share
 from search.settings import share
 
@@ -190,7 +190,7 @@ def _random_where_feasible(decision: Decision, why: str) -> Suggestion:
         unit = space.to_unit(suggestion.config)[None]
         if rng.random() <= math.exp(decision.acquisition.log_feasibility(unit)[0]):
             break
-        config = space.sample(rng, bracketed=True)
+        config = space.sample(rng, bracketed=is_bracketed(len(history.trials)))
         if not space.is_finite or history.known(config) is None:
             suggestion = replace(suggestion, config=config)
     return decision.begun(suggestion, decision.fidelities[decision.first])

@@ -18,10 +18,8 @@ from typing import ClassVar
 from search.contract import Searcher
 from search.history import History
 from search.records import Suggestion
-from search.rules.proposals import EVENLY, propose_random
+from search.rules.proposals import propose_random
 from search.settings import flag
-
-MANY = 128  # configurations: by then the middle has been searched, and a better one may lie near an end
 
 
 @dataclass(frozen=True)
@@ -42,5 +40,4 @@ class Random(Searcher):
         return f"{type(self).__qualname__}({'bracketed=True' if self.bracketed else ''})"
 
     def suggest(self, history: History) -> Suggestion | None:
-        number = len(history.trials)
-        return propose_random(history, bracketed=self.bracketed and (number < MANY or number % EVENLY == 0))
+        return propose_random(history, bracketed=self.bracketed)
