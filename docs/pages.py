@@ -32,6 +32,7 @@ TITLES = {
     "schedulers": "Schedulers",
     "policies": "Policies",
     "workloads": "Workloads",
+    "contracts": "Contracts",
 }
 PAGES = {  # of the modules below a prefix; the longest one counts
     "orchestrator.": "sweeps",
@@ -40,6 +41,11 @@ PAGES = {  # of the modules below a prefix; the longest one counts
     "search.schedulers.": "schedulers",
     "trainables.": "policies",
     "trainables.workloads.": "workloads",
+    "search.contract": "contracts",
+    "search.history": "contracts",
+    "search.records": "contracts",
+    "trainables.contract": "contracts",
+    "trainables.values": "contracts",
 }
 
 

@@ -12,89 +12,25 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.callbacks.lightning import LightningCallback
-    from orchestrator.callbacks.transformers import TransformersCallback
-    from orchestrator.errors import (
-        BadInput,
-        Interrupted,
-        NoMetric,
-        OrchestratorError,
-        ResumeRefused,
-        RunInUse,
-        StorageError,
-        TrialsFailed,
-    )
-    from orchestrator.main import launch, run
-    from orchestrator.reading.result import Result
-    from orchestrator.reporting import parameters, report, resumed_from
-    from orchestrator.sweep import Sweep
-    from search import (
-        Asha,
-        AshaPromote,
-        AskAndTell,
-        BayesSearch,
-        BohbSearch,
-        CmaEs,
-        FromFound,
-        GaussianProcess,
-        Grid,
-        Hyperband,
-        Median,
-        MultitaskSearch,
-        Pb2,
-        PopulationBasedTraining,
-        Random,
-        RunToEnd,
-        SigOptSearch,
-        Sobol,
-        Space,
-        Task,
-        Tpe,
-        choice,
-        lograndint,
-        loguniform,
-        pow2,
-        randint,
-        uniform,
-        when,
-    )
-    from trainables import (
-        AdaptiveSync,
-        AdaScale,
-        AutoLrs,
-        Averaged,
-        BatchRamp,
-        BatchSampler,
-        BertClassify,
-        BertMlm,
-        Compose,
-        Control,
-        Date,
-        Execution,
-        Fixed,
-        FromFunction,
-        LargestFreeBatch,
-        LightningControl,
-        LrRange,
-        LrSchedule,
-        LstmLm,
-        LstmMnist,
-        MlpDigits,
-        NoiseScaleBatch,
-        Plateau,
-        Quadratic,
-        RateRace,
-        ReplayedSchedule,
-        ResNetFinetune,
-        ResNetPretrain,
-        Script,
-        Sma,
-        TransformersControl,
-        Warmup,
-        Watchdog,
-        WeightAverages,
-        Wsd,
-    )
+    from orchestrator.callbacks.lightning import LightningCallback as LightningCallback
+    from orchestrator.callbacks.transformers import TransformersCallback as TransformersCallback
+    from orchestrator.errors import BadInput as BadInput
+    from orchestrator.errors import Interrupted as Interrupted
+    from orchestrator.errors import NoMetric as NoMetric
+    from orchestrator.errors import OrchestratorError as OrchestratorError
+    from orchestrator.errors import ResumeRefused as ResumeRefused
+    from orchestrator.errors import RunInUse as RunInUse
+    from orchestrator.errors import StorageError as StorageError
+    from orchestrator.errors import TrialsFailed as TrialsFailed
+    from orchestrator.main import launch as launch
+    from orchestrator.main import run as run
+    from orchestrator.reading.result import Result as Result
+    from orchestrator.reporting import parameters as parameters
+    from orchestrator.reporting import report as report
+    from orchestrator.reporting import resumed_from as resumed_from
+    from orchestrator.sweep import Sweep as Sweep
+    from search import *  # noqa: F403
+    from trainables import *  # noqa: F403
 
 HOMES = {
     "BadInput": "orchestrator.errors",
@@ -114,113 +50,30 @@ HOMES = {
     "Result": "orchestrator.reading.result",
     "Sweep": "orchestrator.sweep",
     "TransformersCallback": "orchestrator.callbacks.transformers",
-}  # the other names belong to `search` and `trainables`
+}  # the other names are those of `search` and `trainables`
 
-__all__ = [
-    "AdaScale",
-    "AdaptiveSync",
-    "Asha",
-    "AshaPromote",
-    "AskAndTell",
-    "AutoLrs",
-    "Averaged",
-    "BadInput",
-    "BatchRamp",
-    "BatchSampler",
-    "BayesSearch",
-    "BertClassify",
-    "BertMlm",
-    "BohbSearch",
-    "CmaEs",
-    "Compose",
-    "Control",
-    "Date",
-    "Execution",
-    "Fixed",
-    "FromFound",
-    "FromFunction",
-    "GaussianProcess",
-    "Grid",
-    "Hyperband",
-    "Interrupted",
-    "LargestFreeBatch",
-    "LightningCallback",
-    "LightningControl",
-    "LrRange",
-    "LrSchedule",
-    "LstmLm",
-    "LstmMnist",
-    "Median",
-    "MlpDigits",
-    "MultitaskSearch",
-    "NoMetric",
-    "NoiseScaleBatch",
-    "OrchestratorError",
-    "Pb2",
-    "Plateau",
-    "PopulationBasedTraining",
-    "Quadratic",
-    "Random",
-    "RateRace",
-    "ReplayedSchedule",
-    "ResNetFinetune",
-    "ResNetPretrain",
-    "Result",
-    "ResumeRefused",
-    "RunInUse",
-    "RunToEnd",
-    "Script",
-    "SigOptSearch",
-    "Sma",
-    "Sobol",
-    "Space",
-    "StorageError",
-    "Sweep",
-    "Task",
-    "Tpe",
-    "TransformersCallback",
-    "TransformersControl",
-    "TrialsFailed",
-    "Warmup",
-    "Watchdog",
-    "WeightAverages",
-    "Wsd",
-    "choice",
-    "launch",
-    "lograndint",
-    "loguniform",
-    "parameters",
-    "pow2",
-    "randint",
-    "report",
-    "resumed_from",
-    "run",
-    "uniform",
-    "when",
-]
-
-NAMES = frozenset(__all__)
-LIGHTNING = ("LightningCallback", "LightningControl")
-# Without its extra, `import *` gives the rest; asking for one of these names says what to install.
-for _name in () if any(map(find_spec, ("lightning", "pytorch_lightning"))) else LIGHTNING:
-    __all__.remove(_name)
+LIGHTNING = ("LightningCallback",)  # without its extra, `import *` gives the rest; asking for it says what to install
 
 
 def __getattr__(name: str) -> Any:
-    if name not in NAMES:
+    if name == "__all__":  # type checkers read the imports above
+        offered = set(HOMES) if any(map(find_spec, ("lightning", "pytorch_lightning"))) else HOMES.keys() - LIGHTNING
+        return sorted(offered.union(*(package.__all__ for package in _packages())))
+    if name in HOMES:
+        home = importlib.import_module(HOMES[name])
+    elif name.startswith("__") or not (homes := [package for package in _packages() if name in package.HOMES]):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(_home(name), name)
+    else:
+        (home,) = homes
+    found = getattr(home, name)
     globals()[name] = found
     return found
 
 
-def _home(name: str) -> ModuleType:
-    if name in HOMES:
-        return importlib.import_module(HOMES[name])
+def _packages() -> tuple[ModuleType, ModuleType]:
     importlib.import_module("orchestrator.definition.import_check")  # a user's own search.py must not hide ours
-    search = importlib.import_module("search")
-    return search if name in search.HOMES else importlib.import_module("trainables")
+    return importlib.import_module("search"), importlib.import_module("trainables")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __getattr__("__all__")  # type: ignore[no-any-return]

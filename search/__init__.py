@@ -11,28 +11,41 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from search.ask_and_tell import AskAndTell
-    from search.contract import Scheduler, Searcher, Verdict
-    from search.history import History, Trial
-    from search.records import Status, Suggestion
-    from search.schedulers.asha import Asha, AshaPromote
-    from search.schedulers.hyperband import Hyperband
-    from search.schedulers.median import Median
-    from search.schedulers.run_to_end import RunToEnd
-    from search.searchers.bayes import BayesSearch
-    from search.searchers.bohb import BohbSearch
-    from search.searchers.cmaes import CmaEs
-    from search.searchers.found import FromFound
-    from search.searchers.grid import Grid
-    from search.searchers.multitask import MultitaskSearch
-    from search.searchers.optuna import GaussianProcess, Tpe
-    from search.searchers.pb2 import Pb2
-    from search.searchers.pbt import PopulationBasedTraining
-    from search.searchers.random import Random
-    from search.searchers.sigopt import SigOptSearch
-    from search.searchers.sobol import Sobol
-    from search.space import Space, choice, lograndint, loguniform, pow2, randint, uniform, when
-    from search.task import Task
+    from search.ask_and_tell import AskAndTell as AskAndTell
+    from search.contract import Scheduler as Scheduler
+    from search.contract import Searcher as Searcher
+    from search.contract import Verdict as Verdict
+    from search.history import History as History
+    from search.history import Trial as Trial
+    from search.records import Status as Status
+    from search.records import Suggestion as Suggestion
+    from search.schedulers.asha import Asha as Asha
+    from search.schedulers.asha import AshaPromote as AshaPromote
+    from search.schedulers.hyperband import Hyperband as Hyperband
+    from search.schedulers.median import Median as Median
+    from search.schedulers.run_to_end import RunToEnd as RunToEnd
+    from search.searchers.bayes import BayesSearch as BayesSearch
+    from search.searchers.bohb import BohbSearch as BohbSearch
+    from search.searchers.cmaes import CmaEs as CmaEs
+    from search.searchers.found import FromFound as FromFound
+    from search.searchers.grid import Grid as Grid
+    from search.searchers.multitask import MultitaskSearch as MultitaskSearch
+    from search.searchers.optuna import GaussianProcess as GaussianProcess
+    from search.searchers.optuna import Tpe as Tpe
+    from search.searchers.pb2 import Pb2 as Pb2
+    from search.searchers.pbt import PopulationBasedTraining as PopulationBasedTraining
+    from search.searchers.random import Random as Random
+    from search.searchers.sigopt import SigOptSearch as SigOptSearch
+    from search.searchers.sobol import Sobol as Sobol
+    from search.space import Space as Space
+    from search.space import choice as choice
+    from search.space import lograndint as lograndint
+    from search.space import loguniform as loguniform
+    from search.space import pow2 as pow2
+    from search.space import randint as randint
+    from search.space import uniform as uniform
+    from search.space import when as when
+    from search.task import Task as Task
 
 HOMES = {
     "AskAndTell": "search.ask_and_tell",
@@ -72,46 +85,10 @@ HOMES = {
     "Trial": "search.history",
 }
 
-__all__ = [
-    "Asha",
-    "AshaPromote",
-    "AskAndTell",
-    "BayesSearch",
-    "BohbSearch",
-    "CmaEs",
-    "FromFound",
-    "GaussianProcess",
-    "Grid",
-    "History",
-    "Hyperband",
-    "Median",
-    "MultitaskSearch",
-    "Pb2",
-    "PopulationBasedTraining",
-    "Random",
-    "RunToEnd",
-    "Scheduler",
-    "Searcher",
-    "SigOptSearch",
-    "Sobol",
-    "Space",
-    "Status",
-    "Suggestion",
-    "Task",
-    "Tpe",
-    "Trial",
-    "Verdict",
-    "choice",
-    "lograndint",
-    "loguniform",
-    "pow2",
-    "randint",
-    "uniform",
-    "when",
-]
-
 
 def __getattr__(name: str) -> Any:
+    if name == "__all__":  # type checkers read the imports above
+        return sorted(HOMES)
     if name not in HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = getattr(importlib.import_module(HOMES[name]), name)
@@ -120,4 +97,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted(HOMES)

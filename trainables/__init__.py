@@ -12,42 +12,49 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainables.callbacks.lightning import LightningControl
-    from trainables.callbacks.transformers import TransformersControl
-    from trainables.contract import OwnTraining, Policy, Workload
-    from trainables.policies.adaptive_sync import AdaptiveSync
-    from trainables.policies.adascale import AdaScale
-    from trainables.policies.autolrs import AutoLrs
-    from trainables.policies.averaged import Averaged
-    from trainables.policies.batch_ramp import BatchRamp
-    from trainables.policies.compose import Compose
-    from trainables.policies.date import Date
-    from trainables.policies.fixed import Fixed
-    from trainables.policies.largest_free_batch import LargestFreeBatch
-    from trainables.policies.lr_range import LrRange
-    from trainables.policies.lr_schedule import LrSchedule
-    from trainables.policies.noise_scale import NoiseScaleBatch
-    from trainables.policies.plateau import Plateau
-    from trainables.policies.rate_race import RateRace
-    from trainables.policies.replayed_schedule import ReplayedSchedule
-    from trainables.policies.sma import Sma
-    from trainables.policies.warmup import Warmup
-    from trainables.policies.watchdog import Watchdog
-    from trainables.policies.wsd import Wsd
-    from trainables.training.batch_sampler import BatchSampler
-    from trainables.training.control import Control
-    from trainables.training.weight_averages import WeightAverages
-    from trainables.values import Action, Averaging, Execution, Knobs, Predictions, Signals
-    from trainables.workloads.bert_classify import BertClassify
-    from trainables.workloads.bert_mlm import BertMlm
-    from trainables.workloads.callable import FromFunction
-    from trainables.workloads.lstm_lm import LstmLm
-    from trainables.workloads.lstm_mnist import LstmMnist
-    from trainables.workloads.mlp_digits import MlpDigits
-    from trainables.workloads.quadratic import Quadratic
-    from trainables.workloads.resnet_finetune import ResNetFinetune
-    from trainables.workloads.resnet_pretrain import ResNetPretrain
-    from trainables.workloads.script import Script
+    from trainables.callbacks.lightning import LightningControl as LightningControl
+    from trainables.callbacks.transformers import TransformersControl as TransformersControl
+    from trainables.contract import OwnTraining as OwnTraining
+    from trainables.contract import Policy as Policy
+    from trainables.contract import Workload as Workload
+    from trainables.policies.adaptive_sync import AdaptiveSync as AdaptiveSync
+    from trainables.policies.adascale import AdaScale as AdaScale
+    from trainables.policies.autolrs import AutoLrs as AutoLrs
+    from trainables.policies.averaged import Averaged as Averaged
+    from trainables.policies.batch_ramp import BatchRamp as BatchRamp
+    from trainables.policies.compose import Compose as Compose
+    from trainables.policies.date import Date as Date
+    from trainables.policies.fixed import Fixed as Fixed
+    from trainables.policies.largest_free_batch import LargestFreeBatch as LargestFreeBatch
+    from trainables.policies.lr_range import LrRange as LrRange
+    from trainables.policies.lr_schedule import LrSchedule as LrSchedule
+    from trainables.policies.noise_scale import NoiseScaleBatch as NoiseScaleBatch
+    from trainables.policies.plateau import Plateau as Plateau
+    from trainables.policies.rate_race import RateRace as RateRace
+    from trainables.policies.replayed_schedule import ReplayedSchedule as ReplayedSchedule
+    from trainables.policies.sma import Sma as Sma
+    from trainables.policies.warmup import Warmup as Warmup
+    from trainables.policies.watchdog import Watchdog as Watchdog
+    from trainables.policies.wsd import Wsd as Wsd
+    from trainables.training.batch_sampler import BatchSampler as BatchSampler
+    from trainables.training.control import Control as Control
+    from trainables.training.weight_averages import WeightAverages as WeightAverages
+    from trainables.values import Action as Action
+    from trainables.values import Averaging as Averaging
+    from trainables.values import Execution as Execution
+    from trainables.values import Knobs as Knobs
+    from trainables.values import Predictions as Predictions
+    from trainables.values import Signals as Signals
+    from trainables.workloads.bert_classify import BertClassify as BertClassify
+    from trainables.workloads.bert_mlm import BertMlm as BertMlm
+    from trainables.workloads.callable import FromFunction as FromFunction
+    from trainables.workloads.lstm_lm import LstmLm as LstmLm
+    from trainables.workloads.lstm_mnist import LstmMnist as LstmMnist
+    from trainables.workloads.mlp_digits import MlpDigits as MlpDigits
+    from trainables.workloads.quadratic import Quadratic as Quadratic
+    from trainables.workloads.resnet_finetune import ResNetFinetune as ResNetFinetune
+    from trainables.workloads.resnet_pretrain import ResNetPretrain as ResNetPretrain
+    from trainables.workloads.script import Script as Script
 
 HOMES = {
     "LightningControl": "trainables.callbacks.lightning",
@@ -95,59 +102,14 @@ HOMES = {
     "Script": "trainables.workloads.script",
 }
 
-__all__ = [
-    "Action",
-    "AdaScale",
-    "AdaptiveSync",
-    "AutoLrs",
-    "Averaged",
-    "Averaging",
-    "BatchRamp",
-    "BatchSampler",
-    "BertClassify",
-    "BertMlm",
-    "Compose",
-    "Control",
-    "Date",
-    "Execution",
-    "Fixed",
-    "FromFunction",
-    "Knobs",
-    "LargestFreeBatch",
-    "LightningControl",
-    "LrRange",
-    "LrSchedule",
-    "LstmLm",
-    "LstmMnist",
-    "MlpDigits",
-    "NoiseScaleBatch",
-    "OwnTraining",
-    "Plateau",
-    "Policy",
-    "Predictions",
-    "Quadratic",
-    "RateRace",
-    "ReplayedSchedule",
-    "ResNetFinetune",
-    "ResNetPretrain",
-    "Script",
-    "Signals",
-    "Sma",
-    "TransformersControl",
-    "Warmup",
-    "Watchdog",
-    "WeightAverages",
-    "Workload",
-    "Wsd",
-]
 
-LIGHTNING = ("LightningControl",)
-# Without its extra, `import *` gives the rest; asking for one of these names says what to install.
-for _name in () if any(map(find_spec, ("lightning", "pytorch_lightning"))) else LIGHTNING:
-    __all__.remove(_name)
+LIGHTNING = ("LightningControl",)  # without its extra, `import *` gives the rest; asking for it says what to install
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__all__":  # type checkers read the imports above
+        has_lightning = any(map(find_spec, ("lightning", "pytorch_lightning")))
+        return sorted(HOMES if has_lightning else HOMES.keys() - LIGHTNING)
     if name not in HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = getattr(importlib.import_module(HOMES[name]), name)
@@ -156,4 +118,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __getattr__("__all__")  # type: ignore[no-any-return]
