@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 from orchestrator.errors import did_you_mean
 
@@ -97,9 +96,3 @@ def hint(name: str, known: Collection[str]) -> str:
     if name in ELSEWHERE:
         return f" {ELSEWHERE[name]}"
     return f" Did you mean {OTHER_NAMES[name]!r}?" if name in OTHER_NAMES else did_you_mean(name, known)
-
-
-def is_of_ray(workload: Any) -> bool:
-    """Whether it is a class for Ray Tune, or an object of one."""
-    kind = workload if isinstance(workload, type) else type(workload)
-    return any(each.__name__ == "Trainable" and each.__module__.startswith("ray.tune") for each in kind.__mro__)

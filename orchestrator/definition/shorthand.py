@@ -19,7 +19,6 @@ import os
 import shlex
 from typing import Any, NamedTuple
 
-from orchestrator.definition.foreign_options import is_of_ray
 from orchestrator.definition.wording import named
 from orchestrator.errors import BadInput
 from search.wording import as_class, shown
@@ -52,7 +51,7 @@ def goal(minimize: str | None, maximize: str | None, metric: str, mode: str) -> 
 
 def workload_of(given: Any, wanted: Goal, steps: int | None) -> tuple[Trainable, Goal]:
     """The Workload, and the goal that it does not state itself. Raises BadInput if `given` cannot become a Workload."""
-    if is_of_ray(given):
+    if _is_of_ray(given):
         raise BadInput(
             f"Sweep(workload={shown(given)}): a Trainable of Ray; write a generator, def train(config, state), that does what setup does, "
             "then what step does in a loop, with yield metrics, state (docs/own_training.md)."
@@ -94,3 +93,9 @@ def _kind(given: Any) -> tuple[str, Any]:
         f"Sweep(workload={given!r}): must be a function, a command such as 'python train.py', or a Workload: derive your class "
         "from Workload of trainables.contract (from OwnTraining if it trains in its own way)."
     )
+
+
+def _is_of_ray(workload: Any) -> bool:
+    """Whether it is a class for Ray Tune, or an object of one."""
+    kind = workload if isinstance(workload, type) else type(workload)
+    return any(each.__name__ == "Trainable" and each.__module__.startswith("ray.tune") for each in kind.__mro__)
