@@ -22,6 +22,7 @@ appended to `reports.jsonl`, and `answer.json` holds the last step that the swee
 import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,7 +49,7 @@ def report(step: int, metrics: "Mapping[str, Any] | None" = None, *, checkpoint:
     Metrics are numbers, NumPy scalars or tensors of one element, as keywords or as a mapping. `checkpoint`: the path of a
     file or folder from which the training can resume after this step; `resumed_from` returns it. Blocks until the sweep
     has answered, which takes milliseconds. After False, save what you like and exit. In a distributed job only rank 0 is
-    recorded; the others get the same answer.
+    recorded; the others get the same answer. The rank is that of torch.distributed or JAX, else the variable RANK.
 
     Raises ValueError for a step that is not above the last one, TypeError for a metric that is not a number.
 
@@ -139,6 +140,12 @@ def _place() -> "Path | None":
 
 
 def _rank() -> int:
+    """Which process of a distributed job this is: as torch or JAX knows it, else as its launcher tells."""
+    torch, jax = sys.modules.get("torch.distributed"), sys.modules.get("jax")
+    if torch is not None and torch.is_available() and torch.is_initialized():
+        return int(torch.get_rank())
+    if jax is not None and getattr(jax.distributed, "is_initialized", bool)():
+        return int(jax.process_index())
     return next((int(os.environ[name]) for name in RANKS if os.environ.get(name, "").isdigit()), 0)
 
 

@@ -187,10 +187,10 @@ def test_where_no_word_says_none_the_sweep_warns(
     (tmp_path / "train.py").write_text("import sys\nprint('epoch 1: loss=0.5', sys.argv)\n")
     (tmp_path / "logs.py").write_text("import wandb\n")
     workload = Script(command, metric="loss", mode="min", horizon=1, **settings)
-    told = " ".join(workload.warnings(Space({"clip": choice([None, 0.5])})))
+    told = " ".join(workload.warnings(Space({"clip": choice([None, 0.5])}), {}, None))
     assert told == "" if is_told else "write 'clip': choice(['none', 0.5]) and let the script" in told
     words = workload.arguments({"clip": None})
     assert [word for word in words if "null" in word] == (
         ["model.clip=null"] if is_told and "model" in repr(workload) else []
     )
-    assert workload.warnings(Space({"clip": uniform(0, 1)})) == []
+    assert workload.warnings(Space({"clip": uniform(0, 1)}), {}, None) == []

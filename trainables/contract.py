@@ -166,8 +166,8 @@ class CommandLine(OwnTraining):
         """
 
     @abstractmethod
-    def warnings(self, space: Space) -> list[str]:
-        """Why a trial may train something else than what is recorded for it, with the remedy: told at the start, too."""
+    def warnings(self, space: Space, resources: Mapping[str, Any], max_concurrent: int | None) -> list[str]:
+        """What may go wrong in a trial, or be recorded wrongly, with the remedy: told at the start, too."""
 
     @abstractmethod
     def files(self) -> Sequence[Path]:

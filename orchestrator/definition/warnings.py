@@ -42,7 +42,9 @@ def warnings(sweep: Sweep) -> list[str]:
         _unwatched,
         baseline.warning,
     )
-    own = sweep.workload.warnings(sweep.space) if isinstance(sweep.workload, CommandLine) else []
+    workload, own = sweep.workload, list[str]()
+    if isinstance(workload, CommandLine):
+        own = workload.warnings(sweep.space, sweep.resources, sweep.max_concurrent)
     return [*own, *(warning for check in checks if (warning := check(sweep)))]
 
 

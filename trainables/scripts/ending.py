@@ -5,13 +5,18 @@ from __future__ import annotations
 from search.work import Ended, Killed
 from trainables.killed import exit_in_words, signal_of
 from trainables.scripts.channels import Channels, Program
-from trainables.scripts.errors import error_line, killed_in_words
+from trainables.scripts.errors import error_line, killed_in_words, raised_at_the_end
 from trainables.scripts.hydra_apps import shared_outputs
 from trainables.scripts.printed import visible
 from trainables.scripts.shared_files import with_others
 from trainables.scripts.starting_over import with_remedy
 from trainables.scripts.step_count import COUNTED, StepCount
 from trainables.scripts.trial_folder import ERRORS, OUTPUT, TrialFolder
+
+HIDDEN = (
+    "Let the command pass on the exit code of the training (in bash: set -o pipefail in front of a pipe, and wait for each process "
+    "that runs in the background)."
+)
 
 
 def ended(
@@ -45,4 +50,9 @@ def ended(
         raise script.failure(with_others(why, folder, count.memory) if script.command else why)
     is_closing_line = count.kind == COUNTED and count.counted == 1
     advice = channels.missing.curve if is_closing_line else shared_outputs(script.command)
+    if script.command and (said := raised_at_the_end(errors, output)):
+        why = f"it ended with exit code 0 after step {step} of {until}, but its output ends with an error: {said}."
+        if "ChildFailedError" in errors + output:  # of torchrun, which then never ends with code 0
+            raise script.failure(f"{why} {HIDDEN}")
+        advice = f"But its output ends with an error: {said}. If that ended it, {HIDDEN[0].lower()}{HIDDEN[1:]}"
     return Ended(step=step, text=end, advice=advice)

@@ -74,6 +74,16 @@ def error_line(errors: str, output: str, known: Collection[str] = (), command: s
     return f"its last line was: {last[0].strip()}" if is_progress else one_line(last)
 
 
+def raised_at_the_end(errors: str, output: str) -> str:
+    """The exception with which the output, or what was written to standard error, ends; empty if something follows it."""
+    for text in (errors, output):
+        said, launcher = without_launcher(without_hints(_lines(without_ignored(text))))
+        raised = [at for at in range(len(said)) if _is_raised(said, at) and "Warning" not in said[at].split(":")[0]]
+        if launcher or (raised and raised[-1] + len(message_at(said, raised[-1])) == len(said)):
+            return error_line("", text)
+    return ""
+
+
 def killed_in_words(code: int, errors: str, output: str) -> str:
     """That a script, or a process of its launcher, was ended from outside; empty if an error ended it."""
     number = signal_of(code)

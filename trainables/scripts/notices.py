@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,7 +11,7 @@ from search.work import Notice, Progress
 from trainables.scripts.channels import Channels, Program
 from trainables.scripts.missing_metric import MISSING
 from trainables.scripts.shared_files import LOOKS, REMEDY, look_for_shared, missed
-from trainables.scripts.step_count import Reading, StepCount
+from trainables.scripts.step_count import Reading, Refused, StepCount, TwoValues
 from trainables.scripts.trial_folder import COMPARED, MEMORY, TrialFolder
 
 SURE = 3  # steps in a row with which a progress bar has to advance
@@ -22,6 +23,7 @@ class Notices:
     def __init__(self, script: Program, folder: TrialFolder, memory: dict[str, Any]) -> None:
         self._script, self._folder, self._memory = script, folder, memory
         self._bars = ProgressBars()
+        self._clash = ""  # two values of the last step
         self.begin()
 
     def begin(self) -> None:
@@ -88,6 +90,20 @@ class Notices:
             yield Notice(step=step, text=text, once=True)
         if self._memory != before:
             self._folder.write(MEMORY, self._memory)
+
+    @contextlib.contextmanager
+    def closing_lines(self) -> Iterator[None]:
+        """Nobody needs the refusal of what follows the last step, such as a closing line; but see `clash`."""
+        try:
+            yield
+        except TwoValues as error:
+            self._clash = str(error)
+        except Refused:
+            pass
+
+    def clash(self) -> list[str]:
+        """What to tell of a last step that has two values, of which the first was taken."""
+        return [f"{self._clash} The first stays on record"] if self._clash and self.is_first_with("clash") else []
 
     def trains_on(self) -> list[str]:
         """What to tell of a script that went on beyond the horizon, at this start or an earlier one."""

@@ -25,7 +25,7 @@ def naming_own_file(reading: Reading, folder: TrialFolder, metric: str) -> Itera
     except TrainsOn:
         raise
     except Refused as error:
-        raise Refused(f"{error}{own_file(folder, metric) if reading.verb == 'print' else ''}") from None
+        raise type(error)(f"{error}{own_file(folder, metric) if reading.verb == 'print' else ''}") from None
 
 
 def own_file(folder: TrialFolder, metric: str) -> str:

@@ -30,7 +30,7 @@ from trainables.scripts.process import GRACE, LAST_WORDS, ScriptProcess, end_lef
 from trainables.scripts.saving import CLOSE, LATER, Saves
 from trainables.scripts.skipped_steps import why_not_its_own
 from trainables.scripts.starting_over import begin_counting_anew, why_over
-from trainables.scripts.step_count import COUNTED, REPORTED, Reading, Refused, StepCount, TrainsOn
+from trainables.scripts.step_count import COUNTED, REPORTED, Reading, StepCount, TrainsOn
 from trainables.scripts.trial_folder import (
     ANSWER,
     COMPARED,
@@ -105,7 +105,11 @@ class ScriptRun(Run):
             yield from self._watch()
         finally:
             self._leave()
-            self.told_at_end = (*filter(None, [self._saves.cut_off]), *self._notices.trains_on())
+            self.told_at_end = (
+                *filter(None, [self._saves.cut_off]),
+                *self._notices.trains_on(),
+                *self._notices.clash(),
+            )
             if (told := self._folder.tail(RETURNED)) and self._notices.is_first_with("returned"):
                 self.told_at_end += (told,)
 
@@ -344,7 +348,7 @@ class ScriptRun(Run):
             self._remember()
             if self._is_foreign:
                 self._channels.forget()
-        with contextlib.suppress(Refused, ScriptFailed):  # at this point nobody needs the error
+        with contextlib.suppress(ScriptFailed), self._notices.closing_lines():  # at this point nobody needs the error
             try:
                 self._settle_all(came_to_its_end)
             except TrainsOn as error:
@@ -368,7 +372,7 @@ class ScriptRun(Run):
         """Record what the script tells until it has ended, or the wait is over; one that trains on beyond the horizon is not
         waited for."""
         while process.code is None and not is_over():
-            with contextlib.suppress(Refused):  # of a closing line, which is no step
+            with self._notices.closing_lines():
                 try:
                     while self._heard:
                         self._settle(self._heard.popleft())

@@ -82,6 +82,13 @@ def starts_a_shell(command: str) -> bool:
     return _script(shlex.split(command)) is not None
 
 
+def text_of(command: str) -> str:
+    """A command, and the code of the shell script that it starts."""
+    found = _script(shlex.split(command))
+    code = "" if found is None else re.sub(r"\\\n", " ", re.sub(r"^\s*#.*$", "", found[1], flags=re.M))
+    return f"{command}\n{code}"
+
+
 def _script(words: Sequence[str]) -> tuple[str, str, int] | None:
     """The shell script of a command: what to call it, its text, and the number of its words."""
     python = entry_point(words)

@@ -15,6 +15,7 @@ from search.work import FOLDER
 from trainables.killed import signal_of
 from trainables.scripts.errors import error_line
 from trainables.scripts.flags import names_in
+from trainables.scripts.launchers import IN_USE, PORT
 from trainables.scripts.own_file import own_file
 from trainables.scripts.saving import is_log
 from trainables.scripts.shared_files import has_checkpoint
@@ -98,8 +99,11 @@ def refuses_own_files(folder: TrialFolder, command: str) -> bool:
 
 
 def with_remedy(error: str, folder: Path, command: str) -> str:
-    """The error, and what to write in the command if it is that the script refuses a folder which exists."""
+    """The error, and what to write in the command if it is that the script refuses a folder which exists, or finds its port
+    in use."""
     remedy = _remedy(error, folder, command) if command and _REFUSES.search(error) else ""
+    if IN_USE.search(error):
+        remedy = f"Another trial may use this port: {PORT}, then add --retry-failed."
     return f"{error.rstrip('.')}. {remedy}" if remedy else error
 
 

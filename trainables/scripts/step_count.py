@@ -9,6 +9,7 @@ number in the wrong place for ever.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,10 @@ NO_COUNT = {"time", "elapsed", "eta", "seconds", "secs", "sec", "memory", "mem",
 
 class Refused(ProcessError):
     """The script's output cannot be recorded without a guess."""
+
+
+class TwoValues(Refused):
+    """Two lines of one form have different values for the same step: several processes print them, for example."""
 
 
 class TrainsOn(Refused):
@@ -54,6 +59,11 @@ class Reading:
 
     def __str__(self) -> str:
         return repr(self.text.strip()[:120])
+
+    @property
+    def form(self) -> str:
+        """The line without its numbers."""
+        return re.sub(r"[-+]?\d[\d.,]*(?:e[-+]?\d+)?", "", self.text, flags=re.I)
 
     @property
     def verb(self) -> str:
@@ -275,10 +285,15 @@ class StepCount:
         if step == self._last and self._last_reading is not None:
             before = self._last_reading
             if before.value.repeats(reading.value):
+                self._notice_other_metrics(before, reading)
                 return None
-            raise Refused(
+            of_one_form = before.form == reading.form
+            raise (TwoValues if of_one_form else Refused)(
                 f"two values of {self.metric!r} for {key} {number:g}: {before.value.text} in {before} and "
-                f"{reading.value.text} in {reading}; ask for a name that only one of them has, or {reading.verb} a "
+                f"{reading.value.text} in {reading}; "
+                + f"if several processes {reading.verb} it, let only rank 0 do so; if not, "
+                * of_one_form
+                + f"ask for a name that only one of them has, or {reading.verb} a "
                 f"count that rises from {reading.place} to {reading.place} and name it: Script(step='step')."
             )
         self._refuse_two_counts(reading, key)
@@ -294,6 +309,17 @@ class StepCount:
         if step < max(self.values, default=0):
             return None  # an interruption lost this step, but later ones are recorded
         return self._take(step, reading)
+
+    def _notice_other_metrics(self, before: Reading, reading: Reading) -> None:
+        """Tell if a further metric has two values at one step, as when each process of a training prints its own."""
+        if reading.row is not None or before.form != reading.form:
+            return
+        both = before.metrics.keys() & reading.metrics.keys()
+        for name in sorted(each for each in both if before.metrics[each] != reading.metrics[each]):
+            self.news["other_metrics"] = (
+                f"two values of {name!r} for one step, in {before} and in {reading}: the first counts. If several processes {reading.verb} "
+                "it, let only rank 0 do so"
+            )
 
     def _has_passed_it(self, reading: Reading, key: str) -> bool:
         """Note if the script rounds its end up (5000 steps in rollouts of 2048 are 6144): its last value within the horizon is

@@ -56,6 +56,7 @@ from trainables.scripts.flags import (
     variable_in,
 )
 from trainables.scripts.hydra_apps import shared_outputs, without_overrides
+from trainables.scripts.launchers import fixed_port, more_processes
 from trainables.scripts.option_values import unsaid_none, wrong_value
 from trainables.scripts.printed import measured as measured
 from trainables.scripts.programs import no_program, refuse_missing_module, refused_by_make, why_not_started
@@ -259,10 +260,12 @@ class Script(CommandLine):
             return f"a shell starts the training, so it is not checked that the training takes {flags}"
         return ""
 
-    def warnings(self, space: Space) -> list[str]:
+    def warnings(self, space: Space, resources: Mapping[str, Any], max_concurrent: int | None) -> list[str]:
         doubts = (
             unsaid_none(self.command, self.flag, self.config, self.known_flags(), space),
             shared_outputs(self.command),
+            fixed_port(self.command, max_concurrent),
+            more_processes(self.command, resources),
         )
         return [text for text in doubts if text]
 
