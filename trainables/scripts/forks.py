@@ -79,8 +79,8 @@ def why_not_the_parents(
 ) -> str:
     """Why a fork does not continue its parent's training, from a reading that has just been placed; empty if it does.
 
-    `is_first`: of this start. A training may measure the loaded weights once more before it goes on. At its first report it
-    has shown with which values it trains; then they are its own, whatever a schedule makes of them.
+    `is_first`: of this start. A training may measure the loaded weights once more before it goes on. At its first report after
+    an update it has shown with which values it trains; then they are its own, whatever a schedule makes of them.
     """
     at = assignment.parent_step
     known = count.values.get(at)
@@ -91,12 +91,12 @@ def why_not_the_parents(
             "the checkpoint that resumed_from() returns, and go on from its step."
         )
     parent, text = folder.place / PARENT, folder.place / PARENTS_VALUES
-    if count.last <= at or not parent.exists():
+    if count.last <= at or not parent.exists() or not text.exists():  # without PyTorch, nothing tells
         return ""
-    if text.exists():
-        return text.read_text()
-    parent.unlink()
-    return ""
+    why = text.read_text()
+    if not why:
+        parent.unlink()
+    return why
 
 
 def _copy_of(checkpoints: Path, step: int) -> Path:
