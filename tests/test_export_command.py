@@ -196,6 +196,12 @@ def test_a_checkpoint_and_a_command_say_that_they_are_of_the_first_training(tmp_
     assert f"# Of the first training: its own score is {first}.\ncheckpoint: " in text
     assert "# With the seed of the first training.\ncommand: " in text
     assert f"checkpoints/script; the score of this model is the first score, {first:.4g}\n" in out.getvalue()
+    runs = {run["trial"]: run["value"] for run in exported["fresh"]}
+    assert runs == {trial.number: trial.loss for trial in driver.history.trials[3:]}
+    for run in exported["fresh"]:
+        assert run["checkpoint"].endswith(f"/trials/{run['trial']:05d}/checkpoints/script")
+        words = f"{run['checkpoint']}; the score of this model, on a fresh seed, is {run['value']:.4g}\n"
+        assert words in out.getvalue()
 
 
 def test_none_is_null_and_the_cell_of_a_parameter_that_is_not_active_is_empty(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from search.records import Status
 from search.work import CONFIG, FOLDER, SEED
 
 _FIRST = "The score with which the trial was found. It was chosen for it, so it promises too much."
+_FRESH = "The trainings on fresh seeds, the best first. Of these models, too, the best one's value promises too much."
 _FOUND = (
     "What the training found by itself. To train again with the same policy, use config alone: it has the starting value.\n"
     "Without the policy, this value in its place comes near it; what the policy did besides (averages, a falling rate) is then\n"
@@ -56,6 +57,8 @@ def best_as_yaml(ledger: Ledger) -> str:
         **({"found": best["found"]} if best["found"] else {}),
         **({"checkpoint": best["checkpoint"]} if best["checkpoint"] else {}),
     }
+    if any(run["checkpoint"] for run in best["fresh"]):
+        content["fresh"] = best["fresh"]
     begun = ledger.rows("suggestion", "WHERE trial = :trial ORDER BY seq LIMIT 1", trial=number)[0]
     if begun["command"]:
         content["files"], reported = scripts_own(ledger.folder, number, best["step"])
@@ -72,7 +75,11 @@ def best_as_yaml(ledger: Ledger) -> str:
         if line := train_on(ledger, number, max(best["step"], horizon) + horizon):
             content["train_on"] = line
     content["train_again"] = train_again(ledger, number)
-    remarks = {"found": _FOUND.format(orchestrator_line("export", ledger.folder, "--schedule")), "first": _FIRST}
+    remarks = {
+        "found": _FOUND.format(orchestrator_line("export", ledger.folder, "--schedule")),
+        "first": _FIRST,
+        "fresh": _FRESH,
+    }
     if is_of_notebook(ledger):
         remarks["train_again"] = IN_NOTEBOOK
     elif begun["command"] and "command" not in content:

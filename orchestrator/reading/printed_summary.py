@@ -96,6 +96,9 @@ def print_summary(
         console.print(f"Checkpoint   {best['checkpoint']}{own}", highlight=False, soft_wrap=True)
     elif best is not None and best["no_checkpoint"]:
         console.print(f"Checkpoint   none: {best['no_checkpoint']}", highlight=False, markup=False, soft_wrap=True)
+    for run in (run for run in best["fresh"] if run["checkpoint"]) if best is not None else ():
+        words = f"{run['checkpoint']}; the score of this model, on a fresh seed, is {_number(run['value'])}"
+        console.print(f"             {words}", highlight=False, markup=False, soft_wrap=True)
 
 
 def failure_lines(facts: Mapping[str, Any], folder: Path, error: str = "") -> list[str]:

@@ -23,7 +23,7 @@ from orchestrator.reading.ahead import ahead
 from orchestrator.reading.forecasts import foreseen, foreseen_words
 from orchestrator.reading.out_of_time import out_of_time
 from orchestrator.reading.own_files import scripts_own
-from orchestrator.reading.scores import first_score, outside, present_baseline, scores, unfair, untrained
+from orchestrator.reading.scores import first_score, fresh_runs, outside, present_baseline, scores, unfair, untrained
 from orchestrator.reading.spending import accounts
 from orchestrator.reading.state import state, state_words, waiting
 from orchestrator.reading.trial_counts import Cause, Stand, causes, load_history, retried, stands
@@ -148,9 +148,8 @@ def _about(ledger: Ledger, history: History, trial: Trial | None) -> dict[str, A
         return None
     tests = ledger.rows("test", "WHERE trial = :trial ORDER BY seq DESC LIMIT 1", trial=trial.number)
     last = ledger.rows("report", "WHERE trial = :trial ORDER BY seq DESC LIMIT 1", trial=trial.number)
-    reported = scripts_own(ledger.folder, trial.number, trial.step)[1]
     found = found_in(last[0]["metrics"], trial.config) if last else {}
-    checkpoint = newest_checkpoint(ledger, trial.number) or (reported and Path(reported).absolute())
+    checkpoint = _checkpoint(ledger, trial)
     return {
         "trial": trial.number,
         "config": dict(trial.config),
@@ -161,10 +160,21 @@ def _about(ledger: Ledger, history: History, trial: Trial | None) -> dict[str, A
         "task": trial.task,
         "step": trial.step,
         "status": trial.status.value,
-        "checkpoint": None if checkpoint is None else str(checkpoint),
+        "checkpoint": checkpoint,
+        "fresh": [
+            {"trial": run.number, "value": value, "checkpoint": _checkpoint(ledger, run)}
+            for run, value in fresh_runs(history, trial, goal_of(description(ledger)))
+        ],
         "no_checkpoint": "" if checkpoint is not None else _why_no_checkpoint(ledger, trial.number),
         "test": tests[0]["metrics"] if tests else None,
     }
+
+
+def _checkpoint(ledger: Ledger, trial: Trial) -> str | None:
+    """The path of a trial's last checkpoint, its own or one that its script reported; None without one."""
+    reported = scripts_own(ledger.folder, trial.number, trial.step)[1]
+    found = newest_checkpoint(ledger, trial.number) or (reported and Path(reported).absolute())
+    return None if found is None else str(found)
 
 
 def _why_no_checkpoint(ledger: Ledger, trial: int) -> str:
