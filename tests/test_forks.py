@@ -206,7 +206,9 @@ def test_the_schedule_of_a_member_is_shown_and_a_training_afresh_follows_it(tmp_
     assert [stretch["trial"] for stretch in stretches] != [child]
     covered = [step for stretch in stretches for step in range(stretch["first"], stretch["last"] + 1)]
     assert covered == list(range(1, driver.history.trials[child].step + 1))
+    seeds = {row["trial"]: row["seed"] for row in recorded(folder, "suggestion")}
     for stretch in stretches:
+        assert stretch["seed"] == seeds[stretch["trial"]]
         trial = driver.history.trials[stretch["trial"]]
         assert stretch["config"] == trial.config
         assert all(trial.loss_at(step) is not None for step in range(stretch["first"], stretch["last"] + 1))

@@ -30,6 +30,7 @@ from search.records import Status
 from search.work import CONFIG, FOLDER, SEED
 
 _FIRST = "The score with which the trial was found. It was chosen for it, so it promises too much."
+_OTHER = "Another training: these values from the first step on. train_again repeats the recorded one."
 _FRESH = "The trainings on fresh seeds, the best first. Of these models, too, the best one's value promises too much."
 _FOUND = (
     "What the training found by itself. To train again with the same policy, use config alone: it has the starting value.\n"
@@ -87,6 +88,8 @@ def best_as_yaml(ledger: Ledger) -> str:
     outside = f"Note: {facts['outside']}." if facts["outside"] else ""
     if words := [*filter(None, (fork_words(best, ledger.folder), turned_words(best, ledger.folder), outside))]:
         remarks["config"] = "\n".join(words)
+    if best["forked"]:
+        remarks["command"] = _OTHER
     if facts["depends_on_seed"] is False:
         remarks["value"] = NOT_CONFIRMED.replace(". ", ".\n")
     elif basis := rests_on(best):

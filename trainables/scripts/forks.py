@@ -31,9 +31,9 @@ def hand_on(folder: TrialFolder, count: StepCount, step: int, pinned: Collection
 
     `why_nothing_to_hand_on` has found no objection to it.
     """
-    copy = _copy_of(folder.path.parent, step)
+    copy = copy_of(folder.path.parent, step)
     for old in folder.path.parent.glob(f"{SCRIPT}-at-*"):
-        if old not in {copy, *(_copy_of(folder.path.parent, each) for each in pinned)}:
+        if old not in {copy, *(copy_of(folder.path.parent, each) for each in pinned)}:
             shutil.rmtree(old, ignore_errors=True)
     if copy.is_dir():
         return copy
@@ -60,7 +60,7 @@ def take_over(assignment: Assignment) -> None:
     own = TrialFolder(assignment.folder / SCRIPT)
     if assignment.parent is None or own.read_memory():
         return
-    copy = _copy_of(assignment.parent, assignment.parent_step)
+    copy = copy_of(assignment.parent, assignment.parent_step)
     if not copy.is_dir():
         raise FileNotFoundError(f"{assignment.parent} has no checkpoint at step {assignment.parent_step}")
     unfinished = own.path.with_name(f"{SCRIPT}.tmp")
@@ -99,8 +99,8 @@ def why_not_the_parents(
     return why
 
 
-def _copy_of(checkpoints: Path, step: int) -> Path:
-    """The folder with what the trial with these `checkpoints` has left at `step`."""
+def copy_of(checkpoints: Path, step: int) -> Path:
+    """The folder with what the trial with these `checkpoints` has left at `step`; it may not exist."""
     return checkpoints / f"{SCRIPT}-at-{step}"
 
 
