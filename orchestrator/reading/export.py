@@ -88,13 +88,16 @@ def best_as_yaml(ledger: Ledger) -> str:
     outside = f"Note: {facts['outside']}." if facts["outside"] else ""
     if words := [*filter(None, (fork_words(best, ledger.folder), turned_words(best, ledger.folder), outside))]:
         remarks["config"] = "\n".join(words)
+    if step := best["other_step"]:
+        remarks["checkpoint"] = f"{step.capitalize()}."
     if best["forked"]:
         remarks["command"] = _OTHER
     if facts["depends_on_seed"] is False:
         remarks["value"] = NOT_CONFIRMED.replace(". ", ".\n")
     elif basis := rests_on(best):
         remarks["value"] = f"{basis.capitalize()}."
-        remarks["checkpoint"] = f"Of the first training: its own score is {best['first']}."
+        own = f"Of the first training: its own score is {best['first']}."
+        remarks["checkpoint"] = "\n".join([own, *filter(None, [remarks.get("checkpoint")])])
         remarks["command"] = "With the seed of the first training."
     return yaml_text(content, remarks)
 

@@ -93,7 +93,8 @@ def print_summary(
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if best is not None and best["checkpoint"]:
         own = f"; the score of this model is the first score, {_number(best['first'])}" if rests_on(best) else ""
-        console.print(f"Checkpoint   {best['checkpoint']}{own}", highlight=False, soft_wrap=True)
+        step = f" ({best['other_step']})" if best["other_step"] else ""
+        console.print(f"Checkpoint   {best['checkpoint']}{step}{own}", highlight=False, soft_wrap=True)
     elif best is not None and best["no_checkpoint"]:
         console.print(f"Checkpoint   none: {best['no_checkpoint']}", highlight=False, markup=False, soft_wrap=True)
     for run in (run for run in best["fresh"] if run["checkpoint"]) if best is not None else ():

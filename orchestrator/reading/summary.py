@@ -22,7 +22,7 @@ from orchestrator.driving.places import Places
 from orchestrator.reading.ahead import ahead
 from orchestrator.reading.forecasts import foreseen, foreseen_words
 from orchestrator.reading.out_of_time import out_of_time
-from orchestrator.reading.own_files import scripts_own
+from orchestrator.reading.own_files import scripts_own, step_of
 from orchestrator.reading.scores import first_score, fresh_runs, outside, present_baseline, scores, unfair, untrained
 from orchestrator.reading.spending import accounts
 from orchestrator.reading.state import state, state_words, waiting
@@ -32,6 +32,7 @@ from orchestrator.record.ledger import Ledger
 from search.history import History, Trial
 from search.records import FINALIST, FOUND, Config, Goal, Status, found_in
 from search.rules.finalists import winner
+from search.work import PASSED
 
 LAST = 2**62  # beyond every `seq`
 EMPTY_BYTES = 1000  # a checkpoint without a state has a smaller file
@@ -161,6 +162,7 @@ def _about(ledger: Ledger, history: History, trial: Trial | None) -> dict[str, A
         "step": trial.step,
         "status": trial.status.value,
         "checkpoint": checkpoint,
+        "other_step": _other_step(ledger, trial),  # than that of the value, if the checkpoint is of one
         "fresh": [
             {"trial": run.number, "value": value, "checkpoint": _checkpoint(ledger, run)}
             for run, value in fresh_runs(history, trial, goal_of(description(ledger)))
@@ -175,6 +177,17 @@ def _checkpoint(ledger: Ledger, trial: Trial) -> str | None:
     reported = scripts_own(ledger.folder, trial.number, trial.step)[1]
     found = newest_checkpoint(ledger, trial.number) or (reported and Path(reported).absolute())
     return None if found is None else str(found)
+
+
+def _other_step(ledger: Ledger, trial: Trial) -> str:
+    """That a script's checkpoint is, or may be, of another step than the score, in one clause; else empty."""
+    own, found = scripts_own(ledger.folder, trial.number, trial.step)
+    step = None if own is None or found is None else step_of(Path(own), Path(found))
+    if step is not None:
+        return f"of step {step}; the score is of step {trial.step}" if step != trial.step else ""
+    if found is not None and trial.reason.endswith(PASSED):
+        return f"perhaps of a step beyond the horizon; the score is of step {trial.step}"
+    return ""
 
 
 def _why_no_checkpoint(ledger: Ledger, trial: int) -> str:
