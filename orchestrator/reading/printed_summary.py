@@ -21,7 +21,7 @@ from orchestrator.reading.shared import shared_words
 from orchestrator.reading.spending import print_accounts
 from orchestrator.reading.spent import of_budget
 from orchestrator.reading.state import state_words
-from orchestrator.reading.trial_counts import count_words, stands, status_words
+from orchestrator.reading.trial_counts import count_words, resting_members, stands, status_words
 from orchestrator.record.ledger import Ledger
 from search.records import Status
 from search.wording import together
@@ -69,7 +69,7 @@ def print_summary(
         doubts = [] if health_follows else [alike_words(ledger, stands(ledger)), shared_words(ledger)]
         for words in filter(None, doubts):
             console.print(f"\n{words}\n", style="bold", markup=False, highlight=False, soft_wrap=True)
-    counts = count_words(facts["trials"], facts["state"])
+    counts = count_words(facts["trials"], facts["state"], resting_members(ledger))
     cost = facts["cost"]
     budget, limit = of_budget(cost["budget"])
     console.print(f"Trials       {counts or 'none'}", highlight=False)

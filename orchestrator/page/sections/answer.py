@@ -75,7 +75,13 @@ def _won(run: Recorded) -> str:
     label = f"Trial {best.number}" if is_over else f"So far trial {best.number}"
     beyond = outside(run.about, best)
     notes = [beyond, ahead_words(run.ahead, run.metric, run.about["mode"]) if run.ahead else ""]
-    note = "".join(f". Note: {text}" for text in notes if text)
+    forked = (
+        f". These values hold after step {best.began} only: up to it, the training is that of trial {best.parent}; the section "
+        "Lineage has the whole schedule"
+        if best.parent is not None
+        else ""
+    )
+    note = forked + "".join(f". Note: {text}" for text in notes if text)
     again = rests_on(scores(run.history, best, run.goal))
     how = f" ({again})" if again else ""
     return f"{label}: {run.metric} {number(run.value(score(run.history, best)))}{how}{where}. {settings(with_found(best))}{note}"
