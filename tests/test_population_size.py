@@ -17,6 +17,7 @@ from orchestrator.driving.continuation import describe_found
 from orchestrator.main import run
 from orchestrator.page.health.progress import few_trials
 from orchestrator.page.recorded import Recorded
+from orchestrator.page.sections.answer import section
 from orchestrator.reading.dry_run import print_plan
 from orchestrator.reading.printed_summary import print_summary
 from orchestrator.record.ledger import Ledger
@@ -151,6 +152,7 @@ def test_members_that_wait_for_their_turn_rest_and_are_not_called_stopped(tmp_pa
     shown = orchestrator("status", "small", "--runs", str(tmp_path), cwd=tmp_path).stdout
     with contextlib.closing(Ledger.read(folder)) as ledger:
         print_summary(ledger, Console(file=out, width=200))
+        assert ": 2 resting and 1 running. " in str(section(Recorded.of(ledger)).figures)
     for text in (shown, out.getvalue()):
         assert "1 running, 2 resting" in text
         assert not re.search(r"\d stopped", text)
@@ -159,6 +161,8 @@ def test_members_that_wait_for_their_turn_rest_and_are_not_called_stopped(tmp_pa
     with contextlib.closing(Ledger.read(folder)) as ledger:
         told = describe_found("small", ledger, history, sweep(None).rules, "")
         print_summary(ledger, Console(file=out, width=200))
+        page = str(section(Recorded.of(ledger)).figures)
+    assert f": 4 trained to the end and {replaced} replaced by forks. " in page
     assert replaced
     assert f", {replaced} replaced by forks." in told
     assert "resting" not in told + out.getvalue()
