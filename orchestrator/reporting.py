@@ -114,6 +114,12 @@ def last_checkpoint(folder: Path, step: float = float("inf")) -> "Path | None":
     A script may have reported more than the sweep has recorded. The sweep's steps begin with 1: where a script's begin with
     0, they are one more.
     """
+    found = (path for at, path in reversed(reported_checkpoints(folder)) if at <= step)
+    return next((path for path in found if path.exists()), None)
+
+
+def reported_checkpoints(folder: Path) -> "list[tuple[int, Path]]":
+    """The checkpoints that were reported in this TRIAL_FOLDER, each with its step of the sweep."""
     reports, told = folder / PLACE / REPORTS, []
     for line in reports.read_bytes().splitlines() if reports.exists() else []:
         try:
@@ -122,8 +128,7 @@ def last_checkpoint(folder: Path, step: float = float("inf")) -> "Path | None":
         except (ValueError, TypeError, KeyError):  # the line of a process that was killed while it wrote
             continue
     shift = bool(told) and told[0][0] == 0
-    found = (folder / path for at, path in reversed(told) if path is not None and at + shift <= step)
-    return next((path for path in found if path.exists()), None)
+    return [(at + shift, folder / path) for at, path in told if path is not None]
 
 
 def announce() -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 CONFIG, FOLDER, SEED = "config", "folder", "seed"  # {config}, {folder}, {seed} in a script's command: the trial's own
 SCRIPT = "script"  # in the folder of a trial's checkpoints: a script's own folder
+PASSED = "the script went past the horizon"  # why a trial ended
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,41 @@ def test_the_exported_checkpoint_is_of_no_later_step_than_its_score(first: int, 
     assert last_checkpoint(own) == own / "3.pt"  # an interrupted training goes on from the last one
 
 
+ROUNDS_UP = """
+import orchestrator, os, pathlib
+place = pathlib.Path(os.environ["TRIAL_FOLDER"], "last.pt")
+for n in 2, 4, 6:
+    place.touch()
+    REPORT
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "horizon", "words"),
+    [
+        ("orchestrator.report(n, distance=1 / n, checkpoint=place)", 5, "of step 6; the score is of step 4"),
+        ("print(f'step {n}: distance={1 / n}')", 5, "perhaps of a step beyond the horizon; the score is of step 4"),
+        ("orchestrator.report(n, distance=1 / n, checkpoint=place)", 6, ""),
+        ("print(f'step {n}: distance={1 / n}')", 6, ""),
+    ],
+)
+def test_a_checkpoint_of_another_step_than_the_score_says_so(
+    line: str, horizon: int, words: str, tmp_path: Path
+) -> None:
+    """A script that passes the horizon has written its file again after the step that counts."""
+    (tmp_path / "train.py").write_text(ROUNDS_UP.replace("REPORT", line))
+    workload = Script(f"{sys.executable} {tmp_path / 'train.py'}", metric="distance", mode="min", horizon=horizon, flag="--{name}={value}")  # fmt: skip
+    simulated(tmp_path / "run", small_sweep(workload=workload, num_samples=1))
+    ledger, out = Ledger.read(tmp_path / "run"), io.StringIO()
+    exported = best_as_yaml(ledger)
+    print_summary(ledger, Console(file=out, width=200))
+    ledger.close()
+    before = f"# {words.capitalize()}.\n" if words else ""
+    assert f"\n{before}checkpoint: " in exported
+    assert ("# Perhaps of" in exported or "# Of step" in exported) == bool(words)
+    assert (f" ({words})\n" in out.getvalue()) == bool(words)
+
+
 READS = """
 import argparse, json, os, pathlib
 parser = argparse.ArgumentParser()
@@ -196,6 +231,12 @@ def test_a_checkpoint_and_a_command_say_that_they_are_of_the_first_training(tmp_
     assert f"# Of the first training: its own score is {first}.\ncheckpoint: " in text
     assert "# With the seed of the first training.\ncommand: " in text
     assert f"checkpoints/script; the score of this model is the first score, {first:.4g}\n" in out.getvalue()
+    runs = {run["trial"]: run["value"] for run in exported["fresh"]}
+    assert runs == {trial.number: trial.loss for trial in driver.history.trials[3:]}
+    for run in exported["fresh"]:
+        assert run["checkpoint"].endswith(f"/trials/{run['trial']:05d}/checkpoints/script")
+        words = f"{run['checkpoint']}; the score of this model, on a fresh seed, is {run['value']:.4g}\n"
+        assert words in out.getvalue()
 
 
 def test_none_is_null_and_the_cell_of_a_parameter_that_is_not_active_is_empty(tmp_path: Path) -> None:

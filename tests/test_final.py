@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from orchestrator.driver import Driver
+from orchestrator.reading.summary import summary
+from orchestrator.record.ledger import Ledger
 from search.contract import Searcher
 from search.history import History, Trial
 from search.records import BASELINE, FINALIST, Status, Suggestion
@@ -120,3 +122,30 @@ def test_the_winners_checkpoint_is_there_even_if_few_are_kept(tmp_path: Path) ->
     driver = simulated(tmp_path, small_sweep(workload=Quadratic(horizon=4, noise=3.0), finalists=4, keep_checkpoints=1))
     assert driver.best is not None
     assert [row["trial"] for row in recorded(tmp_path, "test")] == [driver.best.number]
+
+
+@pytest.mark.parametrize("cut", [None, 22, 29])
+def test_the_models_of_the_winners_fresh_seeds_are_kept_and_no_losers(tmp_path: Path, cut: int | None) -> None:
+    """The one to deploy may be one of these: the seed makes the model. Until the last has ended, anyone may win."""
+    sweep = small_sweep(
+        workload=Quadratic(horizon=4, noise=3.0), num_samples=4, finalists=3, confirmations=2, keep_checkpoints=1
+    )
+    if cut is not None:
+        interrupted_after(tmp_path, sweep, cut, workers=2)
+    driver = simulated(tmp_path, sweep, workers=2)
+    kept = {trial for trial in runs_of(driver) if driver.keeps(trial.number)}
+    assert driver.best is not None
+    assert len(kept) == 2
+    assert {trial.number for trial in kept} == {
+        int(path.parent.parent.name)
+        for path in tmp_path.glob("trials/*/checkpoints/*")
+        if driver.history.trials[int(path.parent.parent.name)] in runs_of(driver)
+    }
+    assert all(trial.config == driver.best.config for trial in kept)
+    ledger = Ledger.read(tmp_path)
+    best = summary(ledger)["best"]
+    ledger.close()
+    assert [(run["trial"], run["value"]) for run in best["fresh"]] == [
+        (trial.number, trial.loss) for trial in sorted(kept, key=lambda trial: trial.loss)
+    ]
+    assert all(Path(run["checkpoint"]).is_dir() for run in best["fresh"])

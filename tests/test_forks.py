@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.driver import Driver
+from orchestrator.page.recorded import Recorded
+from orchestrator.page.sections.answer import section as answer
 from orchestrator.record.ledger import Ledger
 from orchestrator.simulate import SimulatedClock, simulate
 from search.history import History
@@ -206,7 +208,9 @@ def test_the_schedule_of_a_member_is_shown_and_a_training_afresh_follows_it(tmp_
     assert [stretch["trial"] for stretch in stretches] != [child]
     covered = [step for stretch in stretches for step in range(stretch["first"], stretch["last"] + 1)]
     assert covered == list(range(1, driver.history.trials[child].step + 1))
+    seeds = {row["trial"]: row["seed"] for row in recorded(folder, "suggestion")}
     for stretch in stretches:
+        assert stretch["seed"] == seeds[stretch["trial"]]
         trial = driver.history.trials[stretch["trial"]]
         assert stretch["config"] == trial.config
         assert all(trial.loss_at(step) is not None for step in range(stretch["first"], stretch["last"] + 1))
@@ -231,6 +235,10 @@ def test_the_schedule_of_the_best_is_shown_by_default_and_an_unknown_trial_is_re
     for command in ("export", "show"):
         shown = orchestrator(command, "small", "--runs", str(tmp_path), cwd=tmp_path).stdout
         assert ("These values hold after step" in shown) == (len(stretches) > 1)
+    ledger = Ledger.read(tmp_path / "small")
+    (table, *_) = answer(Recorded.of(ledger)).figures
+    ledger.close()
+    assert (f"These values hold after step {driver.best.began} only" in str(table)) == (len(stretches) > 1)
     unknown = orchestrator("export", "small", "--schedule", "--runs", str(tmp_path), "--trial", "99", cwd=tmp_path)
     assert unknown.returncode == 2
     assert "no trial 99" in unknown.stderr

@@ -48,6 +48,7 @@ from search.records import BASELINE, FINALIST, FOUND, Status, Suggestion, resume
 from search.schedulers.asha import Asha
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.multitask import MultitaskSearch
+from search.searchers.pbt import PopulationBasedTraining
 from search.space import Float, Int, Pow2, Space, choice, loguniform, pow2, randint, uniform, when
 from search.task import Task
 from tests.records_on_disk import read
@@ -508,6 +509,22 @@ def test_starts_that_cost_more_than_the_training_come_before_more_trials(
         )
         assert finding.remedy.endswith("part of the training, such as pretraining, ignore this advice.")
         assert "19 trials of 20 were stopped early, half of them by step 2 of 150." in finding.evidence
+
+
+@pytest.mark.parametrize(("seconds", "advice"), [(5.0, "50 steps take as long as a start (interval=50). "), (20.0, "")])
+def test_dear_starts_of_a_population_need_a_longer_interval(tmp_path: Path, seconds: float, advice: str) -> None:
+    """Its members rest at each comparison, and nothing has stopped them early."""
+    whole, each = [1 / step for step in range(1, 151)], {"seconds": 0.1, "start_seconds": seconds}
+    told = [Told(trial.config, [1.0, 0.5], Status.STOPPED, **each) for trial in drawn(bowl(), 20)]
+    run = run_of(
+        tmp_path,
+        [replace(told[0], values=whole, status=Status.COMPLETED), *told[1:]],
+        searcher=PopulationBasedTraining(),
+    )
+    (finding,) = starts(run)
+    longer = f"Let each member train longer between comparisons: {advice}Or make starts cheaper: "
+    assert finding.remedy.startswith(longer if advice else "Make starts cheaper: ")
+    assert "stopped" not in finding.evidence
 
 
 def test_the_advice_on_dear_starts_has_no_alternative_where_all_trials_train_to_the_end(tmp_path: Path) -> None:

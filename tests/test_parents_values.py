@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch.optim import SGD, Adam, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, OneCycleLR
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
@@ -128,9 +128,47 @@ def with_control_first(config: Config, state: Any, control: Any) -> Iterator[Any
         yield control.end_epoch(metrics), {"optimizer": optimizer.state_dict(), "control": control.state_dict()}
 
 
+def two_groups(config: Config, state: Any, control: Any) -> Iterator[Any]:
+    """As in nanoGPT: no decay for biases, and a schedule by hand that writes the rate alone."""
+    model = torch.nn.Linear(2, 1)
+    groups = [
+        {"params": [model.weight], "weight_decay": config["weight_decay"]},
+        {"params": [model.bias], "weight_decay": 0.0},
+    ]
+    optimizer = AdamW(groups, lr=config["lr"])
+    if state:
+        optimizer.load_state_dict(state)
+    for epoch in range(9):
+        for group in optimizer.param_groups:
+            group["lr"] = config["lr"] / (1 + epoch)
+        yield next(steps(model, optimizer, optimizer.state_dict))
+
+
+def loads_its_rate(config: Config, state: Any, control: Any) -> Iterator[Any]:
+    """As PPO.load of Stable-Baselines3: the loaded object has a schedule, which writes the rate before each update."""
+    model = torch.nn.Linear(2, 1)
+    rate = float(repr(state["rate"])) if state else config["lr"]  # another object than that of the optimizer's state
+    optimizer = Adam(model.parameters(), lr=rate)
+    if state:
+        optimizer.load_state_dict(state["optimizer"])
+    while True:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        metrics, loaded = next(steps(model, optimizer, optimizer.state_dict))
+        yield metrics, {"rate": rate, "optimizer": loaded}
+
+
 @pytest.mark.parametrize(
     ("train", "told"),
     [
+        (
+            two_groups,
+            r"weight_decay=0\.01, but its AdamW still trains with 0\.1, .* for index in \[0\]: .*\[index\]\['weight_decay'\] = c",
+        ),
+        (
+            loads_its_rate,
+            r"lr=0\.05, but its Adam has 0\.1, .* at every update, .*PPO\.load\(path, env=env, learning_rate=…, ent",
+        ),
         (naive, r"lr=0\.05, but its SGD still trains with 0\.1, .* group\['lr'\] = config\['lr'\]$"),
         (only_lr, r"weight_decay=0\.01, but its SGD still trains with 0\.0, .* group\['weight_decay'\]"),
         (
@@ -143,10 +181,11 @@ def with_control_first(config: Config, state: Any, control: Any) -> Iterator[Any
     ],
 )
 def test_a_fork_that_trains_with_its_parents_values_fails_at_its_first_report(train: Train, told: str) -> None:
-    hooks = step_hooks()
+    hooks, load = step_hooks(), Optimizer.load_state_dict
+    parent = PARENT | ({"weight_decay": 0.1} if train is two_groups else {})
     with pytest.raises(ValueError, match=told):
-        list(fork_of(train))
-    assert step_hooks() == hooks
+        list(fork_of(train, parent))
+    assert (step_hooks(), Optimizer.load_state_dict) == (hooks, load)
 
 
 def right(config: Config, state: Any, control: Any) -> Iterator[Any]:
@@ -168,6 +207,41 @@ def scheduled_on(config: Config, state: Any, control: Any) -> Iterator[Any]:
         for group in optimizer.param_groups:
             group["lr"] = config["lr"] * 0.9**2
     yield from steps(model, optimizer, optimizer.state_dict, ExponentialLR(optimizer, 0.9))
+
+
+def groups_of_its_own(config: Config, state: Any, control: Any) -> Iterator[Any]:
+    """A fork sets the decay of one group again; the other one is without, as its parent is."""
+    model = torch.nn.Linear(2, 1)
+    decays = [config["weight_decay"] / config["lr"], 0.0]
+    groups = [{"params": [part], "weight_decay": decay} for part, decay in zip(model.parameters(), decays, strict=True)]
+    optimizer = AdamW(groups, lr=config["lr"])
+    if state:
+        optimizer.load_state_dict(state)
+        optimizer.param_groups[0].update(lr=config["lr"], weight_decay=decays[0])
+    yield from steps(model, optimizer, optimizer.state_dict)
+
+
+def by_hand(config: Config, state: Any, control: Any) -> Iterator[Any]:
+    """The penalty is part of the loss, and the optimizer has no decay, as the parent's configuration has none."""
+    model = torch.nn.Linear(2, 1)
+    optimizer = SGD(model.parameters(), lr=config["lr"])
+    if state:
+        optimizer.load_state_dict(state)
+        optimizer.param_groups[0]["lr"] = config["lr"]
+    yield from steps(model, optimizer, optimizer.state_dict)
+
+
+def warmed_up(config: Config, state: Any, control: Any) -> Iterator[Any]:
+    """A warm-up by hand begins at the parent's rate, in an optimizer that is built with that."""
+    model = torch.nn.Linear(2, 1)
+    optimizer = SGD(model.parameters(), lr=0.1)
+    if state:
+        optimizer.load_state_dict(state)
+    while True:
+        for part in (0.0, 0.5):
+            optimizer.param_groups[0]["lr"] = 0.1 + part * (config["lr"] - 0.1)
+            made = next(steps(model, optimizer, optimizer.state_dict))
+        yield made
 
 
 def halved_to_the_parents(config: Config, state: Any, control: Any) -> Iterator[Any]:
@@ -212,6 +286,9 @@ def with_control(config: Config, state: Any, control: Any) -> Iterator[Any]:
         (right, PARENT, CHILD, None),
         (naive, PARENT, PARENT, None),
         (scheduled_on, PARENT, CHILD, None),
+        (groups_of_its_own, PARENT, {"lr": 0.05, "weight_decay": 0.02}, None),
+        (by_hand, PARENT, CHILD, None),
+        (warmed_up, PARENT, CHILD, None),
         (halved_to_the_parents, {"lr": 0.1}, {"lr": 0.2}, None),
         (beside_another, PARENT, CHILD, None),
         (with_control, {"lr": 0.1}, {"lr": 0.05}, LrSchedule("cosine")),

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from orchestrator.console.typed_command import more
 from orchestrator.definition.warnings import warnings
+from orchestrator.driving.continuation import describe_found
 from orchestrator.main import run
 from orchestrator.page.health.progress import few_trials
 from orchestrator.page.recorded import Recorded
+from orchestrator.page.sections.answer import section
 from orchestrator.reading.dry_run import print_plan
+from orchestrator.reading.printed_summary import print_summary
 from orchestrator.record.ledger import Ledger
 from orchestrator.smoke import smallest
 from search.searchers.cmaes import CmaEs
 from search.searchers.pbt import PopulationBasedTraining
 from search.searchers.points import Points
 from search.space import Space
-from tests.support import SPACE, simulated, small_sweep
+from tests.support import SPACE, interrupted_after, orchestrator, simulated, small_sweep
 from trainables.workloads.quadratic import Quadratic
 
 POPULATION = PopulationBasedTraining(population=4, interval=2)
@@ -128,4 +134,36 @@ def test_a_smoke_test_of_a_population_starts_all_members(tmp_path: Path) -> None
     for baseline, samples in ((None, 8), (POINT, 9)):
         tried = smallest(sweep(None, searcher=eight, baseline=baseline))
         assert tried.num_samples == samples
-        assert not [warning for warning in warnings(tried) if "num_samples" in warning]
+        assert not [warning for warning in warnings(tried) if "num_samples" in warning or "interval" in warning]
+
+
+@pytest.mark.parametrize("interval", [5, 6, 50])
+def test_an_interval_as_long_as_the_training_is_told(plan: Any, interval: int) -> None:
+    """A population without a single comparison ended well, and nothing said so."""
+    searcher = PopulationBasedTraining(population=4, interval=interval)
+    assert ("compares no members, as a full training ends at step 6" in plan(sweep(None, searcher=searcher))) == (
+        interval >= 6
+    )
+
+
+def test_members_that_wait_for_their_turn_rest_and_are_not_called_stopped(tmp_path: Path) -> None:
+    folder, out = tmp_path / "small", io.StringIO()
+    interrupted_after(folder, sweep(None), 7, workers=1)
+    shown = orchestrator("status", "small", "--runs", str(tmp_path), cwd=tmp_path).stdout
+    with contextlib.closing(Ledger.read(folder)) as ledger:
+        print_summary(ledger, Console(file=out, width=200))
+        assert ": 2 resting and 1 running. " in str(section(Recorded.of(ledger)).figures)
+    for text in (shown, out.getvalue()):
+        assert "1 running, 2 resting" in text
+        assert not re.search(r"\d stopped", text)
+    history, out = simulated(folder, sweep(None)).history, io.StringIO()
+    replaced = sum(trial.replaces is not None for trial in history)
+    with contextlib.closing(Ledger.read(folder)) as ledger:
+        told = describe_found("small", ledger, history, sweep(None).rules, "")
+        print_summary(ledger, Console(file=out, width=200))
+        page = str(section(Recorded.of(ledger)).figures)
+    assert f": 4 trained to the end and {replaced} replaced by forks. " in page
+    assert replaced
+    assert f", {replaced} replaced by forks." in told
+    assert "resting" not in told + out.getvalue()
+    assert f"{replaced} stopped, 4 completed" in out.getvalue()

@@ -193,19 +193,20 @@ def loads_rate(config: dict[str, Any]) -> None:
             for group in optimizer.param_groups:
                 group["lr"] = config["lr"]
     for epoch in range(first, 9):
-        optimizer.step()
+        if epoch != config.get("measures"):  # then it only measures the loaded weights
+            optimizer.step()
         torch.save({"epoch": epoch, "optimizer": optimizer.state_dict()}, place)
         rate = optimizer.param_groups[0]["lr"]
         if not report(epoch, loss=rate, checkpoint=place):
             return
 
 
-def function_forks(folder: Path, *, sets: bool) -> dict[int, float]:
+def function_forks(folder: Path, *, sets: bool, **more: Any) -> dict[int, float]:
     train = FromFunction(loads_rate, metric="loss", mode="min", horizon=8)
-    configs = [{"lr": rate, "sets": sets} for rate in (0.1, 0.2)]
+    configs = [{"lr": rate, "sets": sets, **more} for rate in (0.1, 0.2)]
     trained(train, Assignment(0, configs[0], 1, until=2, folder=folder / "0" / "checkpoints", pinned=(2,)))  # type: ignore[arg-type]
     fork = Assignment(
-        1, configs[1], 2, until=3, folder=folder / "1" / "checkpoints", recorded=2, parent=folder / "0" / "checkpoints",
+        1, configs[1], 2, until=3 + len(more), folder=folder / "1" / "checkpoints", recorded=2, parent=folder / "0" / "checkpoints",
         parent_step=2, parent_config=configs[0],
     )  # fmt: skip
     return curve(trained(train, fork))  # type: ignore[arg-type]
@@ -217,6 +218,15 @@ def test_a_function_whose_optimizer_brings_its_parents_rate_fails(tmp_path: Path
         ScriptFailed, match=r"with lr=0\.2, but its SGD still trains with 0\.1.*group\['lr'\] = config\['lr'\]"
     ):
         function_forks(tmp_path, sets=False)
+
+
+@pytest.mark.slow  # two processes that import torch
+def test_it_fails_though_its_first_report_comes_before_an_update(tmp_path: Path) -> None:
+    """As in Stable-Baselines3, where a callback may report before the first update after a load."""
+    with pytest.raises(ScriptFailed, match=r"with lr=0\.2, but its SGD still trains with 0\.1"):
+        function_forks(tmp_path, sets=False, measures=3)
+    (tmp_path / "right").mkdir()
+    assert function_forks(tmp_path / "right", sets=True, measures=3) == {3: 0.2, 4: 0.2}
 
 
 @pytest.mark.slow  # two processes that import torch

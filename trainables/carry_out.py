@@ -176,6 +176,15 @@ def predictions_on_test(workload: Trainable, assignment: Assignment) -> Predicti
     return run.predictions(workload, assignment)
 
 
+def can_be_forked(checkpoints: Path, step: int) -> bool:
+    """Whether the trial with this folder of checkpoints still has one of exactly this step, from which another may start."""
+    from trainables.execution.store import Store
+    from trainables.scripts.forks import copy_of
+
+    own = any((found.step, found.cursor) == (step, 0) for found in Store(checkpoints).find())
+    return own or copy_of(checkpoints, step).is_dir()
+
+
 def saved_state(checkpoint: Path) -> Any:
     """The state in a checkpoint that a worker wrote: what a generator yielded; of a Workload, all of the training's.
 

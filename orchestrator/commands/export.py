@@ -102,7 +102,8 @@ def _schedule(ledger: Ledger, trial: int | None) -> list[dict[str, Any]]:
         return [at[samples] for samples in sorted(at)]
     reports = ledger.rows("report", "WHERE trial = :trial ORDER BY step DESC LIMIT 1", trial=number)
     step = reports[0]["step"] if reports else begun[number].parent_step or 0
-    return [stretch._asdict() for stretch in schedule(number, step, begun)]
+    seeds = {row["trial"]: row["seed"] for row in ledger.rows("suggestion", "WHERE kind <> 'resume'")}
+    return [stretch._asdict() | {"seed": seeds[stretch.trial]} for stretch in schedule(number, step, begun)]
 
 
 def _share(ledger: Ledger, output: Path | None) -> None:

@@ -29,7 +29,7 @@ def status(
     from orchestrator.reading.scores import which
     from orchestrator.reading.spent import of_budget
     from orchestrator.reading.summary import glance
-    from orchestrator.reading.trial_counts import count_words, latest_events
+    from orchestrator.reading.trial_counts import count_words, latest_events, resting_members
     from orchestrator.record.storage import find_run
 
     if as_json:
@@ -37,7 +37,7 @@ def status(
         return
     with opened(run, runs, check=False) as ledger:
         facts = glance(ledger)
-        counts = count_words(facts["trials"], facts["state"]) or "no trials"
+        counts = count_words(facts["trials"], facts["state"], resting_members(ledger)) or "no trials"
         best = facts["best"]
         shown = ""
         if best and best["value"] is not None:

@@ -36,6 +36,7 @@ def warnings(sweep: Sweep) -> list[str]:
         _direction,
         _small_space,
         _members,
+        _interval,
         _max_t,
         from_found.warning,
         _unused_seed,
@@ -105,6 +106,18 @@ def _members(sweep: Sweep) -> str:
     return (
         f"num_samples={samples} lets only {samples - own} of the population's {members} members start; give "
         f"num_samples={wanted} for all, or lower population"
+    )
+
+
+def _interval(sweep: Sweep) -> str:
+    """A population whose members are never compared before their last step."""
+    population, horizon = population_of(sweep.searcher), sweep.workload.horizon
+    is_smoke_test = sweep.workload == type(sweep.workload).smallest()
+    if population is None or population.interval < horizon or is_smoke_test:
+        return ""
+    return (
+        f"{type(population).__name__}(interval={population.interval}) compares no members, as a full training ends at step "
+        f"{horizon}, so none takes over another one's weights: choose a tenth of that, such as {max(1, horizon // 10)}"
     )
 
 

@@ -15,15 +15,18 @@ def describe_found(name: str, ledger: Ledger, history: History, rules: Rules, ch
     """The recorded trials of the run `name`, and what has changed since; call it before recording this invocation."""
     done = {status: history.count(status) for status in Status}
     cut = {row["trial"] for row in ledger.rows("verdict")}
-    resting = sum(trial.number not in cut for trial in history.having(Status.STOPPED))
-    done[Status.STOPPED] -= resting
+    replaced = {trial.replaces for trial in history}
+    stopped = {trial.number for trial in history.having(Status.STOPPED)} - cut
+    done[Status.STOPPED] -= len(stopped)
     words = {Status.STOPPED: "cut by the scheduler"}
     parts = [
         f"{count} {words.get(status, status.value)}"
         for status, count in done.items()
         if count and status is not Status.RUNNING
     ]
-    if resting:
+    if forks := len(stopped & replaced):
+        parts.append(f"{forks} replaced by forks")
+    if resting := len(stopped - replaced):
         parts.append(f"{resting} resting (may be resumed)")
     if interrupted := done[Status.RUNNING]:
         parts.append(f"{interrupted} interrupted (resuming from their last checkpoints, if they have any)")

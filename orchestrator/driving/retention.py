@@ -1,4 +1,5 @@
-"""Which checkpoints stay: those of the best trials, the baseline, trials that may resume, and parents of forks."""
+"""Which checkpoints stay: those of the best trials, the baseline, trials that may resume, parents of forks, and those of the
+winner's repetitions on fresh seeds. Until the finalists have all been trained again, none of their repetitions loses its own."""
 
 from __future__ import annotations
 
@@ -13,10 +14,11 @@ from typing import Any
 from orchestrator.console.plurals import plural
 from orchestrator.driving.places import Places
 from orchestrator.sweep import Sweep
-from search.history import History, Trial
+from search.history import History, Trial, key_of
 from search.records import BASELINE, FINALIST, Status
 from search.rules.answers import WrongAnswer
 from search.rules.conduct import takes_on_stopped
+from search.rules.finalists import confirm, winner
 from search.task import FULL
 
 SMALL = 2**24  # bytes: a failed trial keeps its files if they are no larger, whatever other trials do
@@ -33,7 +35,7 @@ class Retention:
         self._running = running
         self.leaving: set[int] = set()  # trials that are over, but whose workers have not finished yet
         self._resumes = takes_on_stopped(sweep.searcher, sweep.scheduler, replace(sweep.rules, finalists=0))
-        self._has_finalists = sweep.rules.finalists > 0
+        self._finalists, self._confirmations = sweep.rules.finalists, sweep.rules.confirmations
         self._replaced = {trial.replaces for trial in history if trial.replaces is not None}
         self._keep = max(sweep.keep_checkpoints, sweep.finalist_count)
         kept = sorted((trial.loss, trial.number) for trial in history.having(Status.COMPLETED) if _counts(trial))
@@ -54,13 +56,23 @@ class Retention:
         if trial.status is Status.STOPPED:  # the only kind of result until a trial is completed
             unpaid = number in self._history.run.unpaid  # it goes on once the budget is raised
             return number not in self._replaced and (unpaid or self._may_resume)
+        if trial.status is Status.COMPLETED and trial.first_origin == FINALIST:
+            return self._may_be_the_winners(trial)
         return trial.status is Status.COMPLETED and _counts(trial) and (trial.loss, number) in self._kept
+
+    def _may_be_the_winners(self, trial: Trial) -> bool:
+        """Whether this repetition is one of the winner's configuration, or the winner is not known yet."""
+        history = self._history
+        if history.having(Status.RUNNING) or confirm(history, self._finalists, self._confirmations) is not None:
+            return True
+        best = winner(history)
+        return best is not None and key_of(best.config) == key_of(trial.config)
 
     @property
     def _may_resume(self) -> bool:
         """Whether stopped trials may go on: by the search, or as finalists while it has completed nothing of its own."""
         of_search = any(self._history.trials[number].first_origin != BASELINE for _, number in self._kept)
-        return self._resumes or not self._kept or (self._has_finalists and not of_search)
+        return self._resumes or not self._kept or (self._finalists > 0 and not of_search)
 
     def pinned(self, number: int) -> tuple[int, ...]:
         """The steps of this trial from which others fork, or may fork: its worker must not delete their checkpoints.

@@ -30,6 +30,8 @@ from search.records import Status
 from search.work import CONFIG, FOLDER, SEED
 
 _FIRST = "The score with which the trial was found. It was chosen for it, so it promises too much."
+_OTHER = "Another training: these values from the first step on. train_again repeats the recorded one."
+_FRESH = "The trainings on fresh seeds, the best first. Of these models, too, the best one's value promises too much."
 _FOUND = (
     "What the training found by itself. To train again with the same policy, use config alone: it has the starting value.\n"
     "Without the policy, this value in its place comes near it; what the policy did besides (averages, a falling rate) is then\n"
@@ -56,6 +58,8 @@ def best_as_yaml(ledger: Ledger) -> str:
         **({"found": best["found"]} if best["found"] else {}),
         **({"checkpoint": best["checkpoint"]} if best["checkpoint"] else {}),
     }
+    if any(run["checkpoint"] for run in best["fresh"]):
+        content["fresh"] = best["fresh"]
     begun = ledger.rows("suggestion", "WHERE trial = :trial ORDER BY seq LIMIT 1", trial=number)[0]
     if begun["command"]:
         content["files"], reported = scripts_own(ledger.folder, number, best["step"])
@@ -72,7 +76,11 @@ def best_as_yaml(ledger: Ledger) -> str:
         if line := train_on(ledger, number, max(best["step"], horizon) + horizon):
             content["train_on"] = line
     content["train_again"] = train_again(ledger, number)
-    remarks = {"found": _FOUND.format(orchestrator_line("export", ledger.folder, "--schedule")), "first": _FIRST}
+    remarks = {
+        "found": _FOUND.format(orchestrator_line("export", ledger.folder, "--schedule")),
+        "first": _FIRST,
+        "fresh": _FRESH,
+    }
     if is_of_notebook(ledger):
         remarks["train_again"] = IN_NOTEBOOK
     elif begun["command"] and "command" not in content:
@@ -80,11 +88,16 @@ def best_as_yaml(ledger: Ledger) -> str:
     outside = f"Note: {facts['outside']}." if facts["outside"] else ""
     if words := [*filter(None, (fork_words(best, ledger.folder), turned_words(best, ledger.folder), outside))]:
         remarks["config"] = "\n".join(words)
+    if step := best["other_step"]:
+        remarks["checkpoint"] = f"{step.capitalize()}."
+    if best["forked"]:
+        remarks["command"] = _OTHER
     if facts["depends_on_seed"] is False:
         remarks["value"] = NOT_CONFIRMED.replace(". ", ".\n")
     elif basis := rests_on(best):
         remarks["value"] = f"{basis.capitalize()}."
-        remarks["checkpoint"] = f"Of the first training: its own score is {best['first']}."
+        own = f"Of the first training: its own score is {best['first']}."
+        remarks["checkpoint"] = "\n".join([own, *filter(None, [remarks.get("checkpoint")])])
         remarks["command"] = "With the seed of the first training."
     return yaml_text(content, remarks)
 

@@ -6,7 +6,7 @@ from math import inf
 from pathlib import Path
 
 from orchestrator.driving.places import Places
-from orchestrator.reporting import PLACE, last_checkpoint
+from orchestrator.reporting import PLACE, last_checkpoint, reported_checkpoints
 
 
 def scripts_own(folder: Path, trial: int, step: float = inf) -> tuple[str | None, str | None]:
@@ -24,3 +24,8 @@ def scripts_own(folder: Path, trial: int, step: float = inf) -> tuple[str | None
     except PermissionError:
         return None, None
     return str(own), None if reported is None else str(reported)
+
+
+def step_of(own: Path, checkpoint: Path) -> int | None:
+    """The step of a checkpoint in a script's TRIAL_FOLDER, by its last report of it; None if it has reported none."""
+    return next((step for step, path in reversed(reported_checkpoints(own)) if path == checkpoint), None)

@@ -21,7 +21,7 @@ from orchestrator.reading.shared import shared_words
 from orchestrator.reading.spending import print_accounts
 from orchestrator.reading.spent import of_budget
 from orchestrator.reading.state import state_words
-from orchestrator.reading.trial_counts import count_words, stands, status_words
+from orchestrator.reading.trial_counts import count_words, resting_members, stands, status_words
 from orchestrator.record.ledger import Ledger
 from search.records import Status
 from search.wording import together
@@ -69,7 +69,7 @@ def print_summary(
         doubts = [] if health_follows else [alike_words(ledger, stands(ledger)), shared_words(ledger)]
         for words in filter(None, doubts):
             console.print(f"\n{words}\n", style="bold", markup=False, highlight=False, soft_wrap=True)
-    counts = count_words(facts["trials"], facts["state"])
+    counts = count_words(facts["trials"], facts["state"], resting_members(ledger))
     cost = facts["cost"]
     budget, limit = of_budget(cost["budget"])
     console.print(f"Trials       {counts or 'none'}", highlight=False)
@@ -93,9 +93,13 @@ def print_summary(
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if best is not None and best["checkpoint"]:
         own = f"; the score of this model is the first score, {_number(best['first'])}" if rests_on(best) else ""
-        console.print(f"Checkpoint   {best['checkpoint']}{own}", highlight=False, soft_wrap=True)
+        step = f" ({best['other_step']})" if best["other_step"] else ""
+        console.print(f"Checkpoint   {best['checkpoint']}{step}{own}", highlight=False, soft_wrap=True)
     elif best is not None and best["no_checkpoint"]:
         console.print(f"Checkpoint   none: {best['no_checkpoint']}", highlight=False, markup=False, soft_wrap=True)
+    for run in (run for run in best["fresh"] if run["checkpoint"]) if best is not None else ():
+        words = f"{run['checkpoint']}; the score of this model, on a fresh seed, is {_number(run['value'])}"
+        console.print(f"             {words}", highlight=False, markup=False, soft_wrap=True)
 
 
 def failure_lines(facts: Mapping[str, Any], folder: Path, error: str = "") -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 
@@ -26,44 +26,51 @@ from orchestrator.record.storage import refuse_links
 from orchestrator.reporting import PLACE, REPORTS
 from orchestrator.worker.job import Job, prepare
 from search.work import SCRIPT, Assignment
+from trainables.carry_out import can_be_forked
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
+    from search.records import Config
+
+
+class _Trained(NamedTuple):
+    """What the record has of a trial's training."""
+
+    trial: int
+    begun: Mapping[str, Any]  # the suggestion that it began with
+    parents: Config | None  # the configuration of the trial that it forked from
+    reports: list[dict[str, Any]]
+    restarts: list[
+        int
+    ]  # numbers (`seq`) of records: a resume by decision, a lost worker, another value of a repeated step
+    saved: list[dict[str, Any]]  # its checkpoints
 
 
 def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> None:
-    """Train `trial` again from scratch and compare, or (`go_on`) continue it from its checkpoint to that step."""
+    """Train `trial` again from scratch and compare, or (`go_on`) continue it from its checkpoint to that step.
+
+    Before a fork whose parent's checkpoint is gone, the trials that it descends from are trained again up to their forks.
+    """
     console = Console(highlight=False)
+    places, again = Places(folder), Places(folder / "replay" / f"{trial:05d}")  # laid out like a run of its own
     ledger = Ledger.read(folder)
     try:
-        rows = ledger.rows("suggestion", "WHERE trial = :trial ORDER BY seq", trial=trial)
-        if not rows:
-            count = len({row["trial"] for row in ledger.rows("suggestion")})
-            raise BadInput(
-                f"{folder}: no trial {trial}; there are 0 to {count - 1}." if count else f"{folder}: no trials yet."
-            )
-        recorded = ledger.rows("report", "WHERE trial = :trial ORDER BY step", trial=trial)
-        own = {"trial": trial, "parent": rows[0]["parent"]}
-        lost = ledger.rows("lost", "WHERE trial = :trial ORDER BY seq", trial=trial)
-        told = ledger.rows("event", "WHERE trial = :trial ORDER BY seq", trial=trial)
+        line = _lineage(ledger, trial, places, go_on)
         others = shared_files(ledger.rows("event"), ledger.rows("ending"))
-        repeated = [row for row in told if trained_again(row["text"]) is not None]
-        saved = ledger.rows("checkpoint", "WHERE trial IN (:trial, :parent) ORDER BY seq", **own)
-        parents = ledger.rows("suggestion", "WHERE trial = :parent ORDER BY seq", parent=rows[0]["parent"])
     finally:
         ledger.close()
-    places, again = Places(folder), Places(folder / "replay" / f"{trial:05d}")  # laid out like a run of its own
+    own = line[-1]
     place = again.checkpoints(trial)
     refuse_links(again.folder.parent, again.folder, places.shared)
     shutil.rmtree(again.folder, ignore_errors=True)
     place.mkdir(parents=True, mode=0o700)
-    last = recorded[-1]["step"] if recorded else 0
+    last = own.reports[-1]["step"] if own.reports else 0
     if go_on is not None:
         files, kept = scripts_own(folder, trial)
         if kept and go_on > sweep.workload.horizon:
-            raise BadInput(_ends_by_itself(sweep, rows[0], folder, go_on))
+            raise BadInput(_ends_by_itself(sweep, own.begun, folder, go_on))
         _take_checkpoints(places.checkpoints(trial), place, go_on, last, files if kept else None)
-    elif not recorded:
+    elif not own.reports:
         raise BadInput(f"{folder}: trial {trial} has reported nothing that could be compared.")
     shared = places.shared
     if not (shared / ".complete").exists():
@@ -71,26 +78,88 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
             prepare(sweep, shared)
         except Exception as error:
             raise TrialsFailed(f"the workload's prepare failed: {type(error).__name__}: {error}") from error
-    parent = rows[0]["parent"]
-    assignment = Assignment(
-        trial=trial, config=unmasked(rows[0]["config"], sweep.space), seed=rows[0]["seed"], until=go_on or last, folder=place, task=rows[0]["task"],
-        recorded=last if go_on else 0, threads=sweep.threads, workers=sweep.workers,
-        checkpoint_seconds=sweep.checkpoint_seconds, parent=None if parent is None else places.checkpoints(parent),
-        parent_step=rows[0]["parent_step"] or 0, prepared=shared,
-        parent_config=unmasked(parents[0]["config"], sweep.space) if parents else None,
-        digests={str(_copy_of(row, trial, place, folder)): row["sha256"] for row in saved},
-    )  # fmt: skip
-    before = {row["step"]: number(row["value"], row["kind"]) for row in recorded}
-    differences = _train(Job(sweep, assignment), assignment.until, before, sweep.metric_name, console)
+    why, steps = "", 0
+    for before, it, after in zip([None, *line[:-1]], line, [*line[1:], None], strict=True):
+        until = (go_on or last) if after is None else after.begun["parent_step"]
+        if before is not None or after is not None:
+            beginning = it.begun["parent_step"] if it.begun["parent"] is not None else 0
+            console.print(f"trial {it.trial}, from step {beginning + 1} to {until}:", style="bold")
+        pinned = () if after is None else (until,)
+        assignment = _assignment(sweep, it, until, places, again, before, last if go_on else 0, pinned)
+        values = {row["step"]: number(row["value"], row["kind"]) for row in it.reports if row["step"] <= until}
+        differences = _train(Job(sweep, assignment), until, values, sweep.metric_name, console)
+        steps += len(values)
+        if differences and not why:
+            reason = _resumed_before(differences[0], it.reports, it.restarts, others)
+            why = (
+                f"trial {it.trial}: {len(differences)} of {len(values)} steps differ from the record, the first at step "
+                f"{differences[0]}.{reason}"
+            )
     console.print(f"checkpoints in {place}", soft_wrap=True)
-    if differences:
-        why = _resumed_before(differences[0], recorded, [row["seq"] for row in [*rows, *lost, *repeated]], others)
-        raise NotTheSame(
-            f"trial {trial}: {len(differences)} of {len(before)} steps differ from the record, the first at step "
-            f"{differences[0]}.{why}"
-        )
+    if why:
+        raise NotTheSame(why)
     if go_on is None:
-        console.print(f"trial {trial}: all {len(before)} steps equal the record")
+        console.print(f"trial {trial}: all {steps} steps equal the record")
+
+
+def _lineage(ledger: Ledger, trial: int, places: Places, go_on: int | None) -> list[_Trained]:
+    """The trial, preceded by those that it descends from, as far back as none has a checkpoint to fork from."""
+    line: list[_Trained] = []
+    number: int | None = trial
+    while number is not None:
+        rows = ledger.rows("suggestion", "WHERE trial = :trial ORDER BY seq", trial=number)
+        if not rows:
+            count = len({row["trial"] for row in ledger.rows("suggestion")})
+            raise BadInput(
+                f"{ledger.folder}: no trial {trial}; there are 0 to {count - 1}."
+                if count
+                else f"{ledger.folder}: no trials yet."
+            )
+        lost = ledger.rows("lost", "WHERE trial = :trial ORDER BY seq", trial=number)
+        told = ledger.rows("event", "WHERE trial = :trial ORDER BY seq", trial=number)
+        repeated = [row for row in told if trained_again(row["text"]) is not None]
+        parent, step = rows[0]["parent"], rows[0]["parent_step"] or 0
+        line.insert(
+            0,
+            _Trained(
+                number,
+                rows[0],
+                None if parent is None else ledger.begun()[parent].config,
+                ledger.rows("report", "WHERE trial = :trial ORDER BY step", trial=number),
+                [row["seq"] for row in [*rows, *lost, *repeated]],
+                ledger.rows("checkpoint", "WHERE trial IN (:trial, :parent) ORDER BY seq", trial=number, parent=parent),
+            ),
+        )
+        gone = go_on is None and parent is not None and not can_be_forked(places.checkpoints(parent), step)
+        number = parent if gone else None
+    return line
+
+
+def _assignment(
+    sweep: Sweep,
+    it: _Trained,
+    until: int,
+    places: Places,
+    again: Places,
+    before: _Trained | None,
+    recorded: int,
+    pinned: tuple[int, ...],
+) -> Assignment:
+    """The training of `it` below `again`; `before`: its parent, if that has been trained there, too.
+
+    `pinned`: the step at which it leaves a checkpoint to fork from.
+    """
+    begun, place = it.begun, again.checkpoints(it.trial)
+    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    parent = begun["parent"]
+    return Assignment(
+        trial=it.trial, config=unmasked(begun["config"], sweep.space), seed=begun["seed"], until=until, folder=place, task=begun["task"],
+        recorded=recorded, threads=sweep.threads, workers=sweep.workers, checkpoint_seconds=sweep.checkpoint_seconds,
+        parent=None if parent is None else (places if before is None else again).checkpoints(parent),
+        parent_step=begun["parent_step"] or 0, prepared=places.shared, pinned=pinned,
+        parent_config=None if it.parents is None else unmasked(it.parents, sweep.space),
+        digests={str(_copy_of(row, it.trial, place, places.folder)): row["sha256"] for row in it.saved},
+    )  # fmt: skip
 
 
 def _resumed_before(step: int, recorded: list[dict[str, Any]], restarts: list[int], others: Shared) -> str:

@@ -27,6 +27,13 @@ def scores(history: History, trial: Trial, goal: Goal) -> dict[str, Any]:
     }
 
 
+def fresh_runs(history: History, trial: Trial, goal: Goal) -> list[tuple[Trial, float | None]]:
+    """The repetitions of the trial's configuration on fresh seeds that have ended, the best first, each with its value."""
+    found = next((each for each in independent(history) if each.trial is trial), None)
+    ended = zip(found.ended, found.losses, strict=True) if found is not None else ()
+    return [(run, _value(loss, goal)) for run, loss in sorted(ended, key=lambda pair: (pair[1], pair[0].number))]
+
+
 def present_baseline(about: Mapping[str, Any], history: History) -> Trial | None:
     """The trial of the baseline that the description `about` names; None if it names none, or if that is not trained yet.
 

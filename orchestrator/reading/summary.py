@@ -22,8 +22,8 @@ from orchestrator.driving.places import Places
 from orchestrator.reading.ahead import ahead
 from orchestrator.reading.forecasts import foreseen, foreseen_words
 from orchestrator.reading.out_of_time import out_of_time
-from orchestrator.reading.own_files import scripts_own
-from orchestrator.reading.scores import first_score, outside, present_baseline, scores, unfair, untrained
+from orchestrator.reading.own_files import scripts_own, step_of
+from orchestrator.reading.scores import first_score, fresh_runs, outside, present_baseline, scores, unfair, untrained
 from orchestrator.reading.spending import accounts
 from orchestrator.reading.state import state, state_words, waiting
 from orchestrator.reading.trial_counts import Cause, Stand, causes, load_history, retried, stands
@@ -32,6 +32,7 @@ from orchestrator.record.ledger import Ledger
 from search.history import History, Trial
 from search.records import FINALIST, FOUND, Config, Goal, Status, found_in
 from search.rules.finalists import winner
+from search.work import PASSED
 
 LAST = 2**62  # beyond every `seq`
 EMPTY_BYTES = 1000  # a checkpoint without a state has a smaller file
@@ -148,9 +149,8 @@ def _about(ledger: Ledger, history: History, trial: Trial | None) -> dict[str, A
         return None
     tests = ledger.rows("test", "WHERE trial = :trial ORDER BY seq DESC LIMIT 1", trial=trial.number)
     last = ledger.rows("report", "WHERE trial = :trial ORDER BY seq DESC LIMIT 1", trial=trial.number)
-    reported = scripts_own(ledger.folder, trial.number, trial.step)[1]
     found = found_in(last[0]["metrics"], trial.config) if last else {}
-    checkpoint = newest_checkpoint(ledger, trial.number) or (reported and Path(reported).absolute())
+    checkpoint = _checkpoint(ledger, trial)
     return {
         "trial": trial.number,
         "config": dict(trial.config),
@@ -161,10 +161,33 @@ def _about(ledger: Ledger, history: History, trial: Trial | None) -> dict[str, A
         "task": trial.task,
         "step": trial.step,
         "status": trial.status.value,
-        "checkpoint": None if checkpoint is None else str(checkpoint),
+        "checkpoint": checkpoint,
+        "other_step": _other_step(ledger, trial),  # than that of the value, if the checkpoint is of one
+        "fresh": [
+            {"trial": run.number, "value": value, "checkpoint": _checkpoint(ledger, run)}
+            for run, value in fresh_runs(history, trial, goal_of(description(ledger)))
+        ],
         "no_checkpoint": "" if checkpoint is not None else _why_no_checkpoint(ledger, trial.number),
         "test": tests[0]["metrics"] if tests else None,
     }
+
+
+def _checkpoint(ledger: Ledger, trial: Trial) -> str | None:
+    """The path of a trial's last checkpoint, its own or one that its script reported; None without one."""
+    reported = scripts_own(ledger.folder, trial.number, trial.step)[1]
+    found = newest_checkpoint(ledger, trial.number) or (reported and Path(reported).absolute())
+    return None if found is None else str(found)
+
+
+def _other_step(ledger: Ledger, trial: Trial) -> str:
+    """That a script's checkpoint is, or may be, of another step than the score, in one clause; else empty."""
+    own, found = scripts_own(ledger.folder, trial.number, trial.step)
+    step = None if own is None or found is None else step_of(Path(own), Path(found))
+    if step is not None:
+        return f"of step {step}; the score is of step {trial.step}" if step != trial.step else ""
+    if found is not None and trial.reason.endswith(PASSED):
+        return f"perhaps of a step beyond the horizon; the score is of step {trial.step}"
+    return ""
 
 
 def _why_no_checkpoint(ledger: Ledger, trial: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from orchestrator.definition.description import described_tasks
+from orchestrator.definition.description import described_population, described_tasks
 from orchestrator.driving.foresight import FORESEEN
 from orchestrator.driving.shown import WAITING
 from orchestrator.driving.time_spent import SPENT, WAITED
@@ -50,6 +50,12 @@ _SUGGESTED = f"""
         SELECT (SELECT MIN(seq) FROM suggestion s WHERE s.trial = e.trial AND s.seq > e.seq) AS next
         FROM event e WHERE kind = '{RETRY}' AND next IS NOT NULL)
     GROUP BY origin ORDER BY MIN(seq)"""
+_RESTING = """
+    SELECT COUNT(*) FROM (SELECT trial, MAX(seq) AS seq, status FROM ending GROUP BY trial) e
+    WHERE e.status = 'stopped'
+        AND e.trial NOT IN (SELECT replaces FROM suggestion WHERE replaces IS NOT NULL)
+        AND e.trial NOT IN (SELECT trial FROM verdict)
+        AND e.seq > (SELECT MAX(seq) FROM suggestion s WHERE s.trial = e.trial)"""
 _DEAD = ("failed", "diverged")
 
 
@@ -85,9 +91,22 @@ def stands(ledger: Ledger) -> list[Stand]:
     return [Stand(*row) for row in ledger.query(_STANDS)]
 
 
-def count_words(counts: Mapping[str, int], state: str) -> str:
-    """How many trials there are by status, for people."""
-    return ", ".join(f"{count} {status_words(name, state)}" for name, count in counts.items() if count)
+def count_words(counts: Mapping[str, int], state: str, resting: int = 0) -> str:
+    """How many trials there are by status, for people. `resting`: those of the stopped ones that wait for their turn."""
+    stopped = Status.STOPPED.value
+    split = [
+        part
+        for name, count in counts.items()
+        for part in ([("resting", resting), (name, count - resting)] if name == stopped else [(name, count)])
+    ]
+    return ", ".join(f"{count} {status_words(name, state)}" for name, count in split if count)
+
+
+def resting_members(ledger: Ledger) -> int:
+    """How many members of a population have come to a comparison, and may go on; 0 once the search is over."""
+    if described_population(ledger.sweep()["description"]) is None or ledger.rows("search_end"):
+        return 0
+    return int(ledger.query(_RESTING)[0][0])
 
 
 def status_words(status: str, state: str) -> str:

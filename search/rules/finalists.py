@@ -33,13 +33,14 @@ class Finalist:
     runs: tuple[Trial, ...]  # its runs on fresh seeds, of any status
 
     @property
+    def ended(self) -> tuple[Trial, ...]:
+        """The fresh runs that have ended with a result."""
+        return tuple(run for run in self.runs if run.status in (Status.COMPLETED, Status.DIVERGED))
+
+    @property
     def losses(self) -> tuple[float, ...]:
         """The losses of the fresh runs that have ended."""
-        return tuple(
-            run.loss if run.status is Status.COMPLETED else math.inf
-            for run in self.runs
-            if run.status in (Status.COMPLETED, Status.DIVERGED)
-        )
+        return tuple(run.loss if run.status is Status.COMPLETED else math.inf for run in self.ended)
 
     @property
     def mean(self) -> float:
@@ -49,10 +50,9 @@ class Finalist:
     @property
     def is_copied(self) -> bool:
         """Whether the fresh runs are copies of the first run or of one another: at most one of them is new."""
-        ended = [run for run in self.runs if run.status in (Status.COMPLETED, Status.DIVERGED)]
-        known = [self.trial, *ended]
-        copies = sum(any(_is_copy(run, other) for other in known[: known.index(run)]) for run in ended)
-        return copies > 0 and copies >= len(ended) - 1
+        known = [self.trial, *self.ended]
+        copies = sum(any(_is_copy(run, other) for other in known[: known.index(run)]) for run in self.ended)
+        return copies > 0 and copies >= len(self.ended) - 1
 
 
 def finalists(history: History, count: int) -> list[Finalist]:

@@ -31,9 +31,9 @@ def hand_on(folder: TrialFolder, count: StepCount, step: int, pinned: Collection
 
     `why_nothing_to_hand_on` has found no objection to it.
     """
-    copy = _copy_of(folder.path.parent, step)
+    copy = copy_of(folder.path.parent, step)
     for old in folder.path.parent.glob(f"{SCRIPT}-at-*"):
-        if old not in {copy, *(_copy_of(folder.path.parent, each) for each in pinned)}:
+        if old not in {copy, *(copy_of(folder.path.parent, each) for each in pinned)}:
             shutil.rmtree(old, ignore_errors=True)
     if copy.is_dir():
         return copy
@@ -60,7 +60,7 @@ def take_over(assignment: Assignment) -> None:
     own = TrialFolder(assignment.folder / SCRIPT)
     if assignment.parent is None or own.read_memory():
         return
-    copy = _copy_of(assignment.parent, assignment.parent_step)
+    copy = copy_of(assignment.parent, assignment.parent_step)
     if not copy.is_dir():
         raise FileNotFoundError(f"{assignment.parent} has no checkpoint at step {assignment.parent_step}")
     unfinished = own.path.with_name(f"{SCRIPT}.tmp")
@@ -79,8 +79,8 @@ def why_not_the_parents(
 ) -> str:
     """Why a fork does not continue its parent's training, from a reading that has just been placed; empty if it does.
 
-    `is_first`: of this start. A training may measure the loaded weights once more before it goes on. At its first report it
-    has shown with which values it trains; then they are its own, whatever a schedule makes of them.
+    `is_first`: of this start. A training may measure the loaded weights once more before it goes on. At its first report after
+    an update it has shown with which values it trains; then they are its own, whatever a schedule makes of them.
     """
     at = assignment.parent_step
     known = count.values.get(at)
@@ -91,16 +91,16 @@ def why_not_the_parents(
             "the checkpoint that resumed_from() returns, and go on from its step."
         )
     parent, text = folder.place / PARENT, folder.place / PARENTS_VALUES
-    if count.last <= at or not parent.exists():
+    if count.last <= at or not parent.exists() or not text.exists():  # without PyTorch, nothing tells
         return ""
-    if text.exists():
-        return text.read_text()
-    parent.unlink()
-    return ""
+    why = text.read_text()
+    if not why:
+        parent.unlink()
+    return why
 
 
-def _copy_of(checkpoints: Path, step: int) -> Path:
-    """The folder with what the trial with these `checkpoints` has left at `step`."""
+def copy_of(checkpoints: Path, step: int) -> Path:
+    """The folder with what the trial with these `checkpoints` has left at `step`; it may not exist."""
     return checkpoints / f"{SCRIPT}-at-{step}"
 
 

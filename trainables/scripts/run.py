@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 from search import work
-from search.work import Assignment, Ended, Notice, Paused, Progress, Reported, Run, Saved
+from search.work import PASSED, Assignment, Ended, Notice, Paused, Progress, Reported, Run, Saved
 from trainables.killed import signal_of
 from trainables.pausing import Pausing
 from trainables.scripts import config_file, forks
@@ -47,7 +47,6 @@ from trainables.scripts.trial_folder import (
 )  # fmt: skip
 
 SOONEST, LATEST = 0.005, 0.05  # seconds between two looks at the script's channels
-PASSED = "the script went past the horizon"
 
 
 class ScriptRun(Run):

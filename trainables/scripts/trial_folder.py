@@ -8,7 +8,7 @@ stdout.txt, stderr.txt                         the output of one start, until it
 logged.jsonl                                   what one start logs to W&B, MLflow or TensorBoard
 returned.txt                                   what to tell of the value that a function returned after its reports
 parent.json                                    of a fork: its own parameters, and those of the trial that it continues
-parents_values.txt                             why its optimizer trains with values of that trial, if it does
+parents_values.txt                             why its optimizer trains with values of that trial, empty if it does not
 """
 
 from __future__ import annotations

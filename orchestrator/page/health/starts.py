@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from orchestrator.console.plurals import plural
+from orchestrator.definition.description import described_population
 from orchestrator.page.analysis.words import percent
 from orchestrator.page.health.finding import Finding
 from orchestrator.page.recorded import Recorded
@@ -28,11 +29,12 @@ def starts(run: Recorded) -> list[Finding]:
         return []
     slow = sum(run.start_seconds.values()) * run.history.device_time.devices > SHARE * spent
     count, horizon = len(run.rows["suggestion"]), run.history.horizon
+    is_population = described_population(run.about) is not None
     early = sorted(trial.step for trial in run.history if trial.status is Status.STOPPED)
     stopped = (
         f" {plural(len(early), 'trial')} of {len(run.history.trials)} were stopped early, half of them by step "
         f"{early[(len(early) - 1) // 2]} of {horizon}."
-        if early
+        if early and not is_population
         else ""
     )
     enough = _rounded_up(spent / count * steps / trained) if trained else horizon
@@ -42,14 +44,14 @@ def starts(run: Recorded) -> list[Finding]:
             f"Starts took {percent(share)} of the device time, more than the training.",
             f"{plural(count, 'start')} took {duration(spent)} of device time, {brief(spent / count)} s each. "
             f"{'The extra time of first reports counts as start. ' if slow else ''}Without starts, the training took {duration(trained)}.{stopped}",
-            f"{_remedy(run, enough if early else None)}{STAGE if slow else ''}",
+            f"{_remedy(run, enough if early and not (is_population and enough >= horizon) else None)}{STAGE if slow else ''}",
             "advice",
         )
     ]
 
 
 def _remedy(run: Recorded, enough: int | None) -> str:
-    """`enough`: the steps that outweigh a start; None if no trial was stopped early, so that all train long enough."""
+    """`enough`: the steps that outweigh a start; None if no setting lets a trial train so long between two starts."""
     if enough is None:
         return f"Make starts cheaper: {_cheaper(run)}"
     return f"{_longer(run, enough)}Or make starts cheaper: {_cheaper(run)}"
@@ -58,6 +60,8 @@ def _remedy(run: Recorded, enough: int | None) -> str:
 def _longer(run: Recorded, enough: int) -> str:
     """Which setting lets a trial train as long as its start takes; `enough`: steps."""
     horizon, has_tasks = run.history.horizon, bool(run.about.get("tasks"))
+    if described_population(run.about) is not None:
+        return f"Let each member train longer between comparisons: {enough} steps take as long as a start (interval={enough}). "
     cuts = str(run.about["scheduler"]).startswith(CUTS)
     if enough > horizon / 2 and not has_tasks:
         beside = f"{enough} of {horizon} steps" if enough < horizon else f"all {horizon} steps, or longer"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import isfinite, sqrt
 from statistics import variance
 
@@ -75,7 +76,13 @@ def _won(run: Recorded) -> str:
     label = f"Trial {best.number}" if is_over else f"So far trial {best.number}"
     beyond = outside(run.about, best)
     notes = [beyond, ahead_words(run.ahead, run.metric, run.about["mode"]) if run.ahead else ""]
-    note = "".join(f". Note: {text}" for text in notes if text)
+    forked = (
+        f". These values hold after step {best.began} only: up to it, the training is that of trial {best.parent}; the section "
+        "Lineage has the whole schedule"
+        if best.parent is not None
+        else ""
+    )
+    note = forked + "".join(f". Note: {text}" for text in notes if text)
     again = rests_on(scores(run.history, best, run.goal))
     how = f" ({again})" if again else ""
     return f"{label}: {run.metric} {number(run.value(score(run.history, best)))}{how}{where}. {settings(with_found(best))}{note}"
@@ -185,10 +192,22 @@ def _against_noise(run: Recorded, mine: Finalist, noise: float) -> str:
     return f"The lead over the baseline is {brief(lead / error)} times its standard error ({number(error)}): noise could explain it."
 
 
+def _endings(run: Recorded) -> Iterator[tuple[str, int]]:
+    """How trials have ended, in words, and how many have. Nothing stops the members of a population early."""
+    stopped = {trial.number for trial in run.history.having(Status.STOPPED)}
+    replaced = len(stopped & {trial.replaces for trial in run.history})
+    for status, words in ENDINGS.items():
+        if status is Status.STOPPED and described_population(run.about) is not None:
+            yield from (("replaced by forks", replaced), ("resting", len(stopped) - replaced))
+        else:
+            yield words, run.history.count(status)
+
+
 def _cost(run: Recorded) -> str:
     history, cost = run.history, run.accounts["cost"]
-    counts = [(history.count(status), words) for status, words in ENDINGS.items()]
-    trials = listed([f"{count:,} {status_words(words, run.state)}" for count, words in counts if count]) or "none"
+    trials = (
+        listed([f"{count:,} {status_words(words, run.state)}" for words, count in _endings(run) if count]) or "none"
+    )
     money = (
         cost_words(cost).partition(";")[0].replace("  (", " (") if cost["device_seconds"] else ""
     )  # its bill says more

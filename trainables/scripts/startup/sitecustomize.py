@@ -313,7 +313,7 @@ def _optimizers(module: Any) -> None:
         configs = json.load(file)
     execution = os.path.join(os.path.dirname(os.path.dirname(_HERE)), "execution")
     watch = runpy.run_path(os.path.join(execution, "parents_values.py"))["watch"]
-    watch(module, configs["own"], configs["parent"], _file("parents_values.txt"))
+    watch(configs["own"], configs["parent"], _file("parents_values.txt"))
 
 
 _LOGGERS: Dict[str, Callable[[Any], None]] = {  # noqa: UP006
