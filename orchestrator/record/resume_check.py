@@ -13,7 +13,7 @@ from orchestrator.console.plurals import plural
 from orchestrator.definition.description import FIXED, described_as_before
 from orchestrator.definition.differing import differing, other_function
 from orchestrator.definition.identity import without_digests
-from orchestrator.definition.sources import edited
+from orchestrator.definition.sources import edited, edits_told
 from orchestrator.errors import ResumeRefused
 from orchestrator.money.amounts import USD, Amount
 from orchestrator.record.chain import HEAD
@@ -146,7 +146,7 @@ def _differences(sweep: Sweep, earlier: Mapping[str, Any], after: Mapping[str, A
         and (name in before or after[name])
         for part, old, new in _changes(name, sweep, earlier, after)
     ]
-    return ", ".join(changes + [f"{name} was edited" for name in edited(before.get("files", {}), after["files"])])
+    return ", ".join(changes + edits_told(edited(before.get("files", {}), after["files"])))
 
 
 def _without_effect(sweep: Sweep) -> tuple[str, ...]:
