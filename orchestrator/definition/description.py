@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.definition import earlier
 from orchestrator.definition.identity import as_before, identity, same_command
 from orchestrator.definition.sources import sources_of
 from orchestrator.money.amounts import Amount
@@ -41,7 +42,7 @@ def describe(sweep: Sweep) -> dict[str, Any]:
             "tasks": [_plain(task) for task in sweep.tasks],
             "finalists": sweep.finalist_count,
             "confirmations": sweep.confirmations if sweep.finalist_count else 0,
-            "transfer": list(sweep.transfer),
+            "transfer": earlier.described(sweep),
             "max_concurrent": sweep.max_concurrent,
             "time_budget": sweep.budget_seconds,
             "target": sweep.target,

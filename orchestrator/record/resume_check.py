@@ -22,6 +22,7 @@ from orchestrator.record.file_lock import FileLock
 from orchestrator.record.ledger import COPY, FILE, LOCK, Ledger
 from orchestrator.record.warm_start import TRANSFER, earlier_histories
 from orchestrator.sweep import Sweep
+from search.domain.parameters import Fixed
 from search.records import BASELINE, Status
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -200,7 +201,8 @@ def _check_space(sweep: Sweep, ledger: Ledger, parameters: Mapping[str, Any]) ->
     if configs and not inside:
         raise ResumeRefused(
             f"{ledger.folder}: space has changed and holds none of the {len(configs)} configurations on record "
-            f"(for example {configs[-1]}: {sweep.space.why_not(configs[-1])}). Use another --name, or move {ledger.folder} away."
+            f"(for example {configs[-1]}: {sweep.space.why_not(configs[-1])}). Use another --name{_taken_over(sweep, ledger, parameters)}, "
+            f"or move {ledger.folder} away."
         )
     for config in inside:
         settled = sweep.space.check(config)
@@ -209,5 +211,22 @@ def _check_space(sweep: Sweep, ledger: Ledger, parameters: Mapping[str, Any]) ->
                 raise ResumeRefused(
                     f"{ledger.folder}: space has a new fixed parameter {name} = {settled[name]!r}, and configurations on "
                     f"record were trained without it (for example {config}). The old results do not mean the same any "
-                    f"more. Use another --name, or move {ledger.folder} away."
+                    f"more. Use another --name{_taken_over(sweep, ledger, parameters)}, or move {ledger.folder} away."
                 )
+
+
+def _taken_over(sweep: Sweep, ledger: Ledger, before: Mapping[str, Any]) -> str:
+    """How a run of another name uses the old results, in words; `before`: the parameters on record."""
+    run, space = ledger.folder.name, sweep.space
+    if new := [name for name in space.names if name not in before]:
+        values = ", ".join(f"{name!r}: …" for name in new)
+        return f" with transfer={{{run!r}: {{{values}}}}}, which states the old trainings' value of what is new"
+    fixed = [
+        name for name, each in space.parameters.items() if isinstance(each, Fixed) and before[name]["kind"] != "fixed"
+    ]
+    narrow = (
+        f"with transfer=({run!r},) and a narrow range or a prior of {fixed[0]!r} in place of one value, or "
+        if fixed
+        else ""
+    )
+    return f" {narrow}with points_to_evaluate=[…] for the best of them"
