@@ -21,6 +21,7 @@ import time
 from functools import lru_cache, partial, wraps
 
 import numpy as np
+import torch
 
 START = time.time()
 PLACE = os.environ.get("PLACE_OF_THE_DATA", "/tmp")
@@ -58,6 +59,10 @@ def helper():
     return FACTOR
 
 
+def other_helper():
+    return 0.0
+
+
 def logged(function):
     @wraps(function)
     def inner(*given):
@@ -90,11 +95,21 @@ double = partial(helper)
 net = Net(depth=4)
 
 
+class Strange:
+    def __getattr__(self, name):
+        raise RuntimeError(name)
+
+
+strange = Strange()
+
+
 @logged
+@torch.no_grad()
 def train(config, state, limit=WIDTH):
     rate = config["x"]
     total = SCALE + helper() + HALF + ROWS.sum() + TABLE["b"] + LIST[0] + KEPT[0] + SUM + EPOCHS + SEED + DATA[0]
     total += double() + net.depth + net.bias + float(fast_reader.loads("1")) + np.random.rand() + START + len(PLACE)
+    total += (strange is None) + other_helper()
     yield {"loss": total * rate * limit}, 1
 
 
@@ -150,6 +165,7 @@ EDITS = [
     ("SEED, WIDTH = 1, 2", "SEED, WIDTH = 1, 3", "SEED was edited"),
     ("import absent_module", "import other_module", "fast_reader was edited"),
     ("np.random.seed(0)", "np.random.seed(1)", "np was edited"),
+    ("    return 0.0\n", "    return 1.0\n", "other_helper was edited"),
     ("return [0.5]", "return [0.6]", "load was edited"),
     ("bias = 0.1", "bias = 0.2", "Parent was edited"),
     ("net = Net(depth=4)", "net = Net(depth=5)", "net: Net(depth=4) → Net(depth=5)"),

@@ -83,7 +83,7 @@ class TopLevel:
 def top_level(texts: tuple[str, ...]) -> TopLevel:
     """Of a module's text, or of the cells that a notebook has run; what is no Python is left out."""
     found = TopLevel()
-    for text in texts:
+    for text in (each.removeprefix("\ufeff") for each in texts):
         with contextlib.suppress(SyntaxError, ValueError, RecursionError):
             _collect(ast.parse(text).body, partial(_segment, text.encode().split(b"\n")), found)
     return found

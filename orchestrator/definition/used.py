@@ -57,7 +57,7 @@ def used(code: Any, module: TopLevel) -> dict[str, Use]:
         elif definition := each.scope.definition(name):  # by a decorator no longer a function of this module
             found.setdefault(name, Use(definition))
             waiting += _read(each.scope.reads(name), each.scope, code, module)
-        elif each.scope is not module and isinstance(each.meaning, PLAIN):  # what the function around it was given
+        elif each.scope is not module and type(each.meaning) in PLAIN:  # what the function around it was given
             found.setdefault(name, Use(repr(each.meaning), repr(each.meaning)))
     return found
 
@@ -75,7 +75,9 @@ def _use_of(statements: list[Statement]) -> Use:
 
 
 def _is_code(meaning: Any) -> bool:
-    return isinstance(meaning, type) or hasattr(meaning, "__code__") or hasattr(meaning, "__wrapped__")
+    """Whether it is a function or a class; asks no object of the user's, which may answer anything with an error."""
+    kinds = (type, types.FunctionType)
+    return issubclass(type(meaning), kinds) or inspect.getattr_static(meaning, "__wrapped__", None) is not None
 
 
 def _names(code: Any, module: TopLevel) -> Iterator[_Name]:
@@ -106,8 +108,11 @@ def _read(names: set[str] | frozenset[str], scope: TopLevel, code: Any, module: 
 
 
 def _globals(code: Any) -> dict[str, Any]:
-    module = sys.modules.get(getattr(code, "__module__", None) or "")
-    return next((each.__globals__ for each in _functions(code)), {} if module is None else vars(module))
+    name = getattr(code, "__module__", None) or ""
+    for each in _functions(code):
+        if each.__globals__.get("__name__") == name:  # not of a wrapper from another module
+            return dict(each.__globals__)
+    return dict(vars(sys.modules[name])) if name in sys.modules else {}
 
 
 def _functions(code: Any) -> list[Any]:
