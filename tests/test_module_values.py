@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator import FromFunction, Space, Sweep, uniform
-from orchestrator.definition.sources import Source, edited, edits_told, sources_of
+from orchestrator import FromFunction, LrSchedule, Space, Sweep, Warmup, uniform
+from orchestrator.definition.sources import Source, edited, edits_told, sources_of, sources_of_policy
 from tests.warm import orchestrator, run_script
 
 MODULE = '''"""A training."""
@@ -302,3 +304,51 @@ def test_the_plan_the_start_show_and_health_name_the_value(tmp_path: Path) -> No
     assert "Changed: num_samples: 3 → 4, SCALE: 1.0 → 0.001." in again.stdout + again.stderr
     shown = orchestrator("show", "own", cwd=tmp_path).stdout
     assert "SCALE was edited while the sweep was under way." in shown
+
+
+def test_a_policy_of_the_users_is_watched_also_inside_of_another(tmp_path: Path) -> None:
+    text = """
+from dataclasses import dataclass
+from trainables import Policy
+from trainables.values import NOTHING
+
+FACTOR = 0.5
+
+@dataclass(frozen=True)
+class Mine(Policy):
+    def start(self, signals):
+        return FACTOR, NOTHING
+
+    def act(self, state, signals):
+        return state, NOTHING
+
+def train(config):
+    yield {"loss": 1.0}
+
+def made(config):
+    return Mine()
+"""
+    path = tmp_path / "own_policy.py"
+
+    def watched_now(factor: str, make: Callable[[Any], Any]) -> dict[str, Source]:
+        path.write_text(text.replace("0.5", factor))
+        spec = importlib.util.spec_from_file_location("own_policy_of_a_test", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        try:
+            spec.loader.exec_module(module)
+            return sources_of_policy(make(module))
+        finally:
+            del sys.modules[spec.name]
+
+    for make in (
+        lambda module: module.Mine(),
+        lambda module: Warmup(3, then=module.Mine()),
+        lambda module: module.made,
+        lambda module: partial(module.made),
+    ):
+        edits = edited(watched_now("0.5", make), watched_now("0.25", make))
+        assert edits_told(edits) == ["FACTOR: 0.5 → 0.25"]
+    assert sources_of_policy(None) == sources_of_policy(Warmup(3, then=LrSchedule("cosine"))) == {}

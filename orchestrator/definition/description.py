@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.definition import earlier
 from orchestrator.definition.identity import as_before, identity, same_command
-from orchestrator.definition.sources import sources_of
+from orchestrator.definition.sources import sources_of, sources_of_policy
 from orchestrator.money.amounts import Amount
 from orchestrator.money.prices import prices_of
 from orchestrator.secrets import masked_value
@@ -52,7 +52,7 @@ def describe(sweep: Sweep) -> dict[str, Any]:
             "workers": sweep.workers,
             "baseline": None if sweep.baseline_config is None else dict(sweep.baseline_config),
             "points_to_evaluate": [dict(point) for point in sweep.points_to_evaluate],
-            "files": sources_of(sweep.workload),
+            "files": sources_of_policy(sweep.policy) | sources_of(sweep.workload),
         }
     )
     return described

@@ -14,12 +14,13 @@ import hashlib
 import inspect
 import sys
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.definition.module_level import top_level
 from orchestrator.definition.used import Use, source_of, used
-from trainables.contract import CommandLine, OwnTraining
+from trainables.contract import CommandLine, OwnTraining, Policy
 from trainables.source_files import OURS, imported_files, source
 
 EDITED = "edited"  # kind of the events that say with which other files than its sweep's a trial has started
@@ -42,16 +43,26 @@ def sources_of(workload: Any) -> dict[str, Source]:
             found |= _beside(path) if path.suffix == ".py" else {}
         return found
     code = getattr(workload, "train", None) if isinstance(workload, OwnTraining) else None
-    code = code if callable(code) else type(workload)
-    while isinstance(code, functools.partial):
-        code = code.func
-    if not hasattr(code, "__qualname__"):  # an object that is called
-        code = type(code)
-    return sources_of_code(code)
+    return sources_of_code(code if callable(code) else type(workload))
+
+
+def sources_of_policy(policy: Any) -> dict[str, Source]:
+    """The same of a policy, or of the function that makes it, and of the policies that it wraps; empty for ours."""
+    if policy is None:
+        return {}
+    found = sources_of_code(type(policy) if isinstance(policy, Policy) else policy)
+    for each in fields(policy) if is_dataclass(policy) and not isinstance(policy, type) else ():
+        inner = getattr(policy, each.name)
+        found |= sources_of_policy(inner) if isinstance(inner, Policy) else {}
+    return found
 
 
 def sources_of_code(code: Any) -> dict[str, Source]:
-    """The same of a function or a class; empty for ours."""
+    """The same of a function, a class or an object that is called; empty for ours."""
+    while isinstance(code, functools.partial):
+        code = code.func
+    if not hasattr(code, "__qualname__"):
+        code = type(code)
     if (getattr(code, "__module__", None) or "").partition(".")[0] in OURS:
         return {}
     place = _place(code)
