@@ -188,7 +188,10 @@ def test_where_the_present_space_fixes_what_was_searched_it_is_said_how_to_use_t
     simulated(tmp_path / "old", sweep_of())
     with pytest.raises(ResumeRefused) as refused:
         simulated(tmp_path / "old", sweep_of(fixed))
-    assert "transfer=('old',) and a narrow range or a prior of 'alpha' in place of one value" in str(refused.value)
+    assert "(for example {'alpha': " in str(refused.value)
+    assert "must be always 0.0001). Use another --name with transfer=('old',) and a range of 'alpha' that holds" in str(
+        refused.value
+    )
     assert "points_to_evaluate=[…] for the best of them" in str(refused.value)
     with pytest.raises(ResumeRefused, match=r"another --name with transfer=\{'old': \{'penalty': …\}\}"):
         simulated(tmp_path / "old", sweep_of(Space(WIDER)))
@@ -196,7 +199,7 @@ def test_where_the_present_space_fixes_what_was_searched_it_is_said_how_to_use_t
         simulated(tmp_path / "old", sweep_of(Space({**SPACE.parameters, "depth": 3})))
     (text,) = taught(simulated(tmp_path / "new", sweep_of(fixed, transfer="old")))
     assert text.startswith("Warning: old teaches nothing: no full training of it has a result in the present space.")
-    assert "leave 'alpha' a narrow range or a prior" in text
+    assert "give 'alpha' a range that holds the old values, and a prior" in text
     assert "points_to_evaluate" in text
     known = elsewhere().trials[3].config["alpha"]
     driver = simulated(

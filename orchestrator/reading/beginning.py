@@ -70,7 +70,7 @@ def _why_nothing(earlier: History, space: Space) -> str:
         for name, each in space.parameters.items()
         if isinstance(each, Fixed) and best.get(name, each.value) != each.value
     ]
-    keep = f"To learn from it, leave {fixed[0]!r} a narrow range or a prior. " if fixed else ""
+    keep = f"To learn from it, give {fixed[0]!r} a range that holds the old values, and a prior. " if fixed else ""
     return (
         f"no full training of it has a result in the present space. Its best one is {dict(best)}: {space.why_not(best)} "
         f"{keep}To train its best again, write points_to_evaluate=[…] with values that the space allows."

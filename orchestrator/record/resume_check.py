@@ -199,9 +199,10 @@ def _check_space(sweep: Sweep, ledger: Ledger, parameters: Mapping[str, Any]) ->
     configs = [config for origin, config in real if origin != BASELINE] or [config for _, config in real]
     inside = [config for config in configs if sweep.space.contains(config)]
     if configs and not inside:
+        why = (sweep.space.why_not(configs[-1]) or "").removesuffix(".")
         raise ResumeRefused(
             f"{ledger.folder}: space has changed and holds none of the {len(configs)} configurations on record "
-            f"(for example {configs[-1]}: {sweep.space.why_not(configs[-1])}). Use another --name{_taken_over(sweep, ledger, parameters)}, "
+            f"(for example {configs[-1]}: {why}). Use another --name{_taken_over(sweep, ledger, parameters)}, "
             f"or move {ledger.folder} away."
         )
     for config in inside:
@@ -225,7 +226,7 @@ def _taken_over(sweep: Sweep, ledger: Ledger, before: Mapping[str, Any]) -> str:
         name for name, each in space.parameters.items() if isinstance(each, Fixed) and before[name]["kind"] != "fixed"
     ]
     narrow = (
-        f"with transfer=({run!r},) and a narrow range or a prior of {fixed[0]!r} in place of one value, or "
+        f"with transfer=({run!r},) and a range of {fixed[0]!r} that holds the old values, with a prior, or "
         if fixed
         else ""
     )
