@@ -14,7 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.definition import checks, defaults, description, first_answers, foreign_options, shorthand, validation
+from orchestrator.definition import (
+    checks,
+    defaults,
+    description,
+    earlier,
+    first_answers,
+    foreign_options,
+    shorthand,
+    validation,
+)
 from orchestrator.definition.bad_input import tell_uncaught
 from orchestrator.definition.identity import identity
 from orchestrator.definition.units import number_of_bytes, seconds
@@ -22,6 +31,7 @@ from orchestrator.errors import BadInput
 from orchestrator.money.amounts import Amount, budget_of, full_trainings
 from orchestrator.money.prices import Prices, prices_of
 from search.contract import Scheduler, Searcher
+from search.history import History
 from search.records import Config, Goal
 from search.rules.conduct import Rules
 from search.rules.device_budget import DeviceBudget
@@ -85,7 +95,10 @@ class Sweep:
     keep_checkpoints: int = 5  # number of the best completed trials that keep their checkpoints
     finalists: int | None = None  # number of the best trials to train again at the end; None: the searcher's default
     confirmations: int = 1  # trainings of each finalist, on fresh seeds
-    transfer: Sequence[str] = ()  # earlier runs, whose best start first: names beside this one, or folders
+    transfer: (
+        Sequence[str | History] | Mapping[str, Config]
+    ) = ()  # earlier runs, whose best start first: names beside this
+    # one, folders, results from elsewhere; as a mapping with the values of parameters that the earlier run had not
     chosen: Mapping[str, str] = field(
         init=False, repr=False, compare=False
     )  # "searcher", "scheduler": why this default
@@ -122,7 +135,7 @@ class Sweep:
         validation.workloads(self)
         self._choose()
         validation.budget(self)
-        self._set(transfer=validation.transfer(self))
+        self._set(transfer=earlier.transfer(self))
         checks.on_description(self)
 
     def _set(self, **values: Any) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from search.contract import Verdict as Verdict
     from search.history import History as History
     from search.history import Trial as Trial
+    from search.records import Goal as Goal
     from search.records import Status as Status
     from search.records import Suggestion as Suggestion
     from search.schedulers.asha import Asha as Asha
@@ -79,6 +80,7 @@ HOMES = {
     "uniform": "search.space",
     "when": "search.space",
     "Task": "search.task",
+    "Goal": "search.records",
     "History": "search.history",
     "Status": "search.records",
     "Suggestion": "search.records",

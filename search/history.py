@@ -142,6 +142,7 @@ class History:
         self.earlier = tuple(earlier)  # histories of earlier sweeps to learn from
         self.is_avoided = True  # of an earlier sweep: whether random configurations should be none of its …
         self.is_tried_first = True  # … and whether its best configurations are the first to start
+        self.mode = ""  # of the values that it was made of, by `of`: "min" or "max"
         self.trials: list[Trial] = []  # index = number
         self.run = RunState()  # whether the search is over, who lost a worker, …
         self.device_time = DeviceTime()  # for how long trials held their devices
@@ -167,6 +168,7 @@ class History:
         Trial(0, completed, step=1, loss=0.1)
         """
         history = cls(space, horizon=1)
+        history.mode = goal.mode
         for number, (config, value) in enumerate(results):
             try:
                 loss = goal.loss(float(value))
@@ -357,10 +359,10 @@ def incumbent(history: History) -> Trial | None:
     return min(candidates, key=lambda trial: (trial.loss, trial.number), default=None)
 
 
-def lessons(earlier: History, space: Space) -> list[Trial]:
+def lessons(earlier: History, space: Space | None) -> list[Trial]:
     """The full trainings of an earlier sweep that teach something about `space`: inside of it, with a finite result."""
     full = [trial for trial in earlier.trials if trial.task == FULL and trial.steps and math.isfinite(trial.loss)]
-    return [trial for trial in full if space.contains(trial.config)]
+    return [trial for trial in full if space is None or space.contains(trial.config)]
 
 
 def _takes_on(suggestion: Suggestion, configurations: Collection[str], trained: Collection[str]) -> bool:

@@ -199,7 +199,11 @@ Record = OfTrial | OfRun
 
 @dataclass(frozen=True)
 class Goal:
-    """The metric to optimise and its direction: only this class knows its sign."""
+    """The metric to optimise and its direction: only this class knows its sign.
+
+    >>> Goal("accuracy", "max").loss(0.9)
+    -0.9
+    """
 
     metric: str = "loss"
     mode: str = "min"  # or "max"

@@ -27,7 +27,7 @@ from tests.support import ROOT, concrete
 from trainables.contract import Policy, Workload
 
 WRITTEN = {  # by hand; all else is found
-    "AskAndTell", "BatchSampler", "Control", "Execution", "FromFunction", "LightningCallback", "LightningControl", "Result",
+    "AskAndTell", "BatchSampler", "Control", "Execution", "FromFunction", "Goal", "LightningCallback", "LightningControl", "Result",
     "Script", "Space", "Sweep", "Task", "TransformersCallback", "TransformersControl", "WeightAverages", "choice", "launch", "lograndint", "loguniform", "parameters", "pow2", "randint", "report",
     "resumed_from", "run", "uniform", "when",
 }  # fmt: skip

@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.definition import earlier
 from orchestrator.definition.identity import as_before, identity, same_command
-from orchestrator.definition.sources import sources_of
+from orchestrator.definition.sources import sources_of, sources_of_policy
 from orchestrator.money.amounts import Amount
 from orchestrator.money.prices import prices_of
 from orchestrator.secrets import masked_value
@@ -41,7 +42,7 @@ def describe(sweep: Sweep) -> dict[str, Any]:
             "tasks": [_plain(task) for task in sweep.tasks],
             "finalists": sweep.finalist_count,
             "confirmations": sweep.confirmations if sweep.finalist_count else 0,
-            "transfer": list(sweep.transfer),
+            "transfer": earlier.described(sweep),
             "max_concurrent": sweep.max_concurrent,
             "time_budget": sweep.budget_seconds,
             "target": sweep.target,
@@ -51,7 +52,7 @@ def describe(sweep: Sweep) -> dict[str, Any]:
             "workers": sweep.workers,
             "baseline": None if sweep.baseline_config is None else dict(sweep.baseline_config),
             "points_to_evaluate": [dict(point) for point in sweep.points_to_evaluate],
-            "files": sources_of(sweep.workload),
+            "files": sources_of_policy(sweep.policy) | sources_of(sweep.workload),
         }
     )
     return described

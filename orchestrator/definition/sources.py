@@ -1,8 +1,9 @@
 """The user's files that a training is made of, so that a resume can say which of them were edited since.
 
 A script that the command names, what it imports from its own folder, the config files that it starts from, and the source of
-a function or a class of the user's. Imports are read, not carried out: what a program loads by name at run time, and
-installed packages, are not seen. Nor is what runs in a container or on another machine.
+a function or a class of the user's, with that of the values, functions and classes of its module that it uses. Imports are
+read, not carried out: what a program loads by name at run time, and installed packages, are not seen. Nor is what runs in a
+container or on another machine.
 """
 
 from __future__ import annotations
@@ -11,20 +12,23 @@ import contextlib
 import functools
 import hashlib
 import inspect
-import tokenize
-import types
+import sys
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.definition.identity import substance
-from trainables.contract import CommandLine, OwnTraining
-from trainables.source_files import OURS, imported_files
+from orchestrator.definition.module_level import top_level
+from orchestrator.definition.used import Use, source_of, used
+from trainables.contract import CommandLine, OwnTraining, Policy
+from trainables.source_files import OURS, imported_files, source
 
 EDITED = "edited"  # kind of the events that say with which other files than its sweep's a trial has started
 
 Source = dict[str, str]
-"""The file's "path" ("" for a function of a notebook), and the "sha256" of its content."""
+"""The file's "path" ("" for a function of a notebook), and the "sha256" of its content; the "text" of a short value."""
+
+_OF_NOTHING = hashlib.sha256(b"").hexdigest()  # what older releases noted of an object that is called
 
 
 def sources_of(workload: Any) -> dict[str, Source]:
@@ -39,21 +43,31 @@ def sources_of(workload: Any) -> dict[str, Source]:
             found |= _beside(path) if path.suffix == ".py" else {}
         return found
     code = getattr(workload, "train", None) if isinstance(workload, OwnTraining) else None
-    code = code if callable(code) else type(workload)
-    while isinstance(code, functools.partial):
-        code = code.func
-    if not hasattr(code, "__qualname__"):  # an object that is called
-        code = type(code)
-    return sources_of_code(code)
+    return sources_of_code(code if callable(code) else type(workload))
+
+
+def sources_of_policy(policy: Any) -> dict[str, Source]:
+    """The same of a policy, or of the function that makes it, and of the policies that it wraps; empty for ours."""
+    if policy is None:
+        return {}
+    found = sources_of_code(type(policy) if isinstance(policy, Policy) else policy)
+    for each in fields(policy) if is_dataclass(policy) and not isinstance(policy, type) else ():
+        inner = getattr(policy, each.name)
+        found |= sources_of_policy(inner) if isinstance(inner, Policy) else {}
+    return found
 
 
 def sources_of_code(code: Any) -> dict[str, Source]:
-    """The same of a function or a class; empty for ours."""
+    """The same of a function, a class or an object that is called; empty for ours."""
+    while isinstance(code, functools.partial):
+        code = code.func
+    if not hasattr(code, "__qualname__"):
+        code = type(code)
     if (getattr(code, "__module__", None) or "").partition(".")[0] in OURS:
         return {}
-    place, found = _place(code), {}
-    for name, each in {f"{code.__qualname__}()": code, **_used(code)}.items():
-        found[name] = {"path": place, "sha256": hashlib.sha256(_text(each).encode()).hexdigest()}
+    place = _place(code)
+    uses = {f"{code.__qualname__}()": Use(source_of(code)), **used(code, top_level(_texts(code, place)))}
+    found = {name: _of_use(place, use) for name, use in uses.items()}
     return found | (_beside(Path(place)) if place else {})
 
 
@@ -66,46 +80,37 @@ def _place(code: Any) -> str:
     return ""
 
 
-def _text(code: Any) -> str:
-    """The source of a function or class; where there is none, what Python has compiled of it."""
-    try:
-        return inspect.getsource(code)
-    except (OSError, TypeError, SyntaxError, tokenize.TokenError):
-        return "\n".join(f"{method.__name__}{substance(method.__code__)}" for method in _functions(code))
-
-
-def _functions(code: Any) -> list[Any]:
-    """The methods of a class, or the function itself."""
-    each = vars(code).values() if isinstance(code, type) else [code]
-    return [method for method in each if hasattr(method, "__code__")]
-
-
-def _used(code: Any) -> dict[str, Any]:
-    """The functions and classes of the same module that a function uses, and those that these use: name → object."""
-    found: dict[str, Any] = {}
-    waiting = [code]
-    while waiting:
-        each = waiting.pop()
-        for function in _functions(each):
-            for name in _names(function.__code__):
-                other = function.__globals__.get(name)
-                own = callable(other) and getattr(other, "__module__", None) == getattr(code, "__module__", "")
-                if own and other is not code and name not in found:
-                    found[name] = other
-                    waiting.append(other)
-    return found
-
-
-def _names(code: types.CodeType) -> set[str]:
-    """The global names in a function's code, inner functions included."""
-    inner = (each for each in code.co_consts if isinstance(each, types.CodeType))
-    return set(code.co_names).union(*map(_names, inner))
+def _texts(code: Any, place: str) -> tuple[str, ...]:
+    """The module's text; of a notebook, its cells in the order in which they ran."""
+    if place:
+        return (source(Path(place)) or "",)
+    shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    is_cell = shell is not None and getattr(code, "__module__", None) == "__main__"
+    return tuple(shell.history_manager.input_hist_parsed) if is_cell else ()
 
 
 def edited(before: Mapping[str, Source], after: Mapping[str, Source]) -> dict[str, tuple[Source, Source]]:
     """The files in both whose content differs: name → before, after."""
     both = {name: (old, after[name]) for name, old in before.items() if name in after}
-    return {name: (old, new) for name, (old, new) in both.items() if old["sha256"] != new["sha256"]}
+    return {
+        name: (old, new)
+        for name, (old, new) in both.items()
+        if old["sha256"] != new["sha256"] and not (old["sha256"] == _OF_NOTHING and name.isidentifier())
+    }
+
+
+def edits_told(edits: Mapping[str, tuple[Source, Source]]) -> list[str]:
+    """What was edited, each in words: with its values if they are short.
+
+    >>> edits_told({"RATE": ({"text": "0.1"}, {"text": "0.2"}), "train()": ({}, {})})
+    ['RATE: 0.1 → 0.2', 'train() was edited']
+    """
+    return [
+        f"{name}: {old['text']} → {new['text']}"
+        if "text" in old and "text" in new and old["text"] != new["text"]
+        else f"{name} was edited"
+        for name, (old, new) in edits.items()
+    ]
 
 
 def _beside(script: Path) -> dict[str, Source]:
@@ -130,3 +135,8 @@ def _short(path: Path, roots: list[Path]) -> str:
 
 def _of_file(path: Path) -> Source:
     return {"path": str(path.absolute()), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def _of_use(place: str, use: Use) -> Source:
+    found = {"path": place, "sha256": hashlib.sha256(use.text.encode()).hexdigest()}
+    return found | ({"text": use.value} if use.value else {})

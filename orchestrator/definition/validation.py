@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
-from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.definition import baseline
@@ -276,12 +275,3 @@ def _device_budget(sweep: Sweep, amount: Amount) -> None:
             f"Sweep(budget={str(amount)!r}): a trial with resources={dict(sweep.resources)!r} uses no {amount.unit[:3]}, so "
             f"nothing would count; {remedy}."
         )
-
-
-def transfer(sweep: Sweep) -> tuple[str, ...]:
-    """The earlier runs, as text."""
-    runs = [sweep.transfer] if isinstance(sweep.transfer, str) else list(sweep.transfer)
-    for run in runs:
-        if not isinstance(run, (str, PathLike)) or not str(run):
-            raise BadInput(f"Sweep(transfer): {run!r} is not a run; write the names or folders of earlier runs.")
-    return tuple(str(run) for run in runs)

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.console.plurals import plural
+from orchestrator.definition.earlier import called
 from orchestrator.definition.warnings import warnings
-from search.history import lessons
+from search.domain.parameters import Fixed
+from search.history import History, lessons
 from search.rules.earlier import best_apart
 from search.rules.retries import retriable
+from search.space import Space
 from search.wording import shown
 
 if TYPE_CHECKING:
@@ -40,7 +43,8 @@ def chosen(driver: Driver) -> list[str]:
 def taught(driver: Driver) -> list[str]:
     """What each earlier run of `transfer` is for: which of its configurations start first, and who learns from it."""
     sweep, texts = driver.sweep, []
-    for run, earlier in zip(sweep.transfer, driver.history.earlier, strict=True):
+    for given, earlier in zip(sweep.transfer, driver.history.earlier, strict=True):
+        run = called(given)
         if results := len(lessons(earlier, sweep.space)):
             use, searcher = sweep.searcher.use_of_earlier(), shown(sweep.searcher)
             if earlier.is_tried_first:
@@ -51,8 +55,26 @@ def taught(driver: Driver) -> list[str]:
             if use:
                 texts.append(f"{searcher} learns from {plural(results, 'result')} of {run}, {use}.")
         else:
-            texts.append(f"Warning: {run} teaches nothing: no full training of it has a result in the present space.")
+            texts.append(f"Warning: {run} teaches nothing: {_why_nothing(earlier, sweep.space)}")
     return texts
+
+
+def _why_nothing(earlier: History, space: Space) -> str:
+    """Why no result of an earlier sweep counts, with what to do."""
+    outside = lessons(earlier, None)
+    if not outside:
+        return "no full training of it has a result."
+    best = min(outside, key=lambda trial: trial.loss).config
+    fixed = [
+        name
+        for name, each in space.parameters.items()
+        if isinstance(each, Fixed) and best.get(name, each.value) != each.value
+    ]
+    keep = f"To learn from it, give {fixed[0]!r} a range that holds the old values, and a prior. " if fixed else ""
+    return (
+        f"no full training of it has a result in the present space. Its best one is {dict(best)}: {space.why_not(best)} "
+        f"{keep}To train its best again, write points_to_evaluate=[…] with values that the space allows."
+    )
 
 
 def another_try(driver: Driver, how: str, *, is_asked: bool) -> str:

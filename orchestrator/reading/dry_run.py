@@ -189,6 +189,8 @@ def first_trials(sweep: Sweep, folder: Path, *, retry_failed: bool = False) -> t
             finally:
                 recorded.close()
         for run in sweep.transfer:
+            if isinstance(run, History):
+                continue
             earlier = found(run, folder).absolute()
             if earlier == (folder.parent / run).absolute() and not Path(run).is_absolute():  # named beside this
                 (again.parent / run).symlink_to(earlier)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.console.plurals import plural
+from orchestrator.definition.earlier import called
 from orchestrator.money.amounts import budget_words, dollars, full_trainings
 from orchestrator.money.devices import device_name
 from orchestrator.money.forecast import Range
@@ -68,7 +69,9 @@ def limit_rows(sweep: Sweep, history: History) -> list[str]:
         )
     if sweep.transfer:
         learns = ", and the search learns from these runs" if sweep.searcher.use_of_earlier() else ""
-        lines.append(f"transfer   the best {BEST} configurations of {', '.join(sweep.transfer)} start first{learns}")
+        lines.append(
+            f"transfer   the best {BEST} configurations of {', '.join(map(called, sweep.transfer))} start first{learns}"
+        )
     return lines
 
 

@@ -248,13 +248,11 @@ class Ledger(Appends):
         tasks: Sequence[Task] = (),
         limit: int | None = None,
         earlier: Sequence[History] = (),
-        up_to: int | None = None,
     ) -> History:
-        """Fold all records (or those up to this `seq`) into the history that searchers and schedulers see."""
+        """Fold all records into the history that searchers and schedulers see."""
         history = History(space, horizon=horizon, seed=seed, tasks=tasks, limit=limit, earlier=earlier)
-        for seq, table, row in self.deciding():
-            if up_to is None or seq <= up_to:
-                history.append(record_of(table, row, space, goal))
+        for _, table, row in self.deciding():
+            history.append(record_of(table, row, space, goal))
         return history
 
     def deciding(self, tables: Sequence[str] = DECIDING) -> list[tuple[int, str, dict[str, Any]]]:

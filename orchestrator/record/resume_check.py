@@ -13,7 +13,7 @@ from orchestrator.console.plurals import plural
 from orchestrator.definition.description import FIXED, described_as_before
 from orchestrator.definition.differing import differing, other_function
 from orchestrator.definition.identity import without_digests
-from orchestrator.definition.sources import edited
+from orchestrator.definition.sources import edited, edits_told
 from orchestrator.errors import ResumeRefused
 from orchestrator.money.amounts import USD, Amount
 from orchestrator.record.chain import HEAD
@@ -22,6 +22,7 @@ from orchestrator.record.file_lock import FileLock
 from orchestrator.record.ledger import COPY, FILE, LOCK, Ledger
 from orchestrator.record.warm_start import TRANSFER, earlier_histories
 from orchestrator.sweep import Sweep
+from search.domain.parameters import Fixed
 from search.records import BASELINE, Status
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -146,7 +147,7 @@ def _differences(sweep: Sweep, earlier: Mapping[str, Any], after: Mapping[str, A
         and (name in before or after[name])
         for part, old, new in _changes(name, sweep, earlier, after)
     ]
-    return ", ".join(changes + [f"{name} was edited" for name in edited(before.get("files", {}), after["files"])])
+    return ", ".join(changes + edits_told(edited(before.get("files", {}), after["files"])))
 
 
 def _without_effect(sweep: Sweep) -> tuple[str, ...]:
@@ -198,9 +199,11 @@ def _check_space(sweep: Sweep, ledger: Ledger, parameters: Mapping[str, Any]) ->
     configs = [config for origin, config in real if origin != BASELINE] or [config for _, config in real]
     inside = [config for config in configs if sweep.space.contains(config)]
     if configs and not inside:
+        why = (sweep.space.why_not(configs[-1]) or "").removesuffix(".")
         raise ResumeRefused(
             f"{ledger.folder}: space has changed and holds none of the {len(configs)} configurations on record "
-            f"(for example {configs[-1]}: {sweep.space.why_not(configs[-1])}). Use another --name, or move {ledger.folder} away."
+            f"(for example {configs[-1]}: {why}). Use another --name{_taken_over(sweep, ledger, parameters)}, "
+            f"or move {ledger.folder} away."
         )
     for config in inside:
         settled = sweep.space.check(config)
@@ -209,5 +212,22 @@ def _check_space(sweep: Sweep, ledger: Ledger, parameters: Mapping[str, Any]) ->
                 raise ResumeRefused(
                     f"{ledger.folder}: space has a new fixed parameter {name} = {settled[name]!r}, and configurations on "
                     f"record were trained without it (for example {config}). The old results do not mean the same any "
-                    f"more. Use another --name, or move {ledger.folder} away."
+                    f"more. Use another --name{_taken_over(sweep, ledger, parameters)}, or move {ledger.folder} away."
                 )
+
+
+def _taken_over(sweep: Sweep, ledger: Ledger, before: Mapping[str, Any]) -> str:
+    """How a run of another name uses the old results, in words; `before`: the parameters on record."""
+    run, space = ledger.folder.name, sweep.space
+    if new := [name for name in space.names if name not in before]:
+        values = ", ".join(f"{name!r}: …" for name in new)
+        return f" with transfer={{{run!r}: {{{values}}}}}, which states the old trainings' value of what is new"
+    fixed = [
+        name for name, each in space.parameters.items() if isinstance(each, Fixed) and before[name]["kind"] != "fixed"
+    ]
+    narrow = (
+        f"with transfer=({run!r},) and a range of {fixed[0]!r} that holds the old values, with a prior, or "
+        if fixed
+        else ""
+    )
+    return f" {narrow}with points_to_evaluate=[…] for the best of them"

@@ -7,20 +7,26 @@ fingerprint of those records, and refuses another run under the same name.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from orchestrator.definition.description import described_tasks
-from orchestrator.errors import BadInput, ResumeRefused, did_you_mean
-from orchestrator.record.encoding import goal_of
+from orchestrator.definition.earlier import called, fingerprint, objection, stated
+from orchestrator.errors import BadInput, ResumeRefused
+from orchestrator.record.encoding import goal_of, record_of, to_json
 from orchestrator.record.ledger import Ledger
 from orchestrator.record.storage import find_run, full_path
+from orchestrator.secrets import masked_value
 from orchestrator.sweep import Sweep
+from search.domain.conditions import is_active
 from search.history import History
+from search.records import Config, Suggestion
+from search.space import Space
 
+_TABLES = (".db", ".sqlite", ".sqlite3", ".csv", ".tsv", ".parquet", ".json", ".jsonl", ".xlsx", ".log")
 TRANSFER = "transfer"  # kind of the event that notes how many records of an earlier run are used
 
 
@@ -36,19 +42,24 @@ def earlier_histories(
     """
     noted = {(note := json.loads(row["text"]))["run"]: note for row in events}
     histories, texts = [], []
-    for run in sweep.transfer:
-        ledger = Ledger.read(found(run, folder))
-        try:
-            up_to = noted[run]["up_to"] if run in noted else ledger.last
-            history = _history(sweep, run, ledger, up_to)
-        finally:
-            ledger.close()
-        fingerprint = _fingerprint(history)
+    for each in sweep.transfer:
+        run = called(each)
+        if isinstance(each, History):
+            history, up_to, digest = each, 0, fingerprint(each)
+        else:
+            ledger = Ledger.read(found(run, folder))
+            try:
+                up_to = noted[run]["up_to"] if run in noted else ledger.last
+                history = _history(sweep, run, ledger, up_to)
+            finally:
+                ledger.close()
+            digest = fingerprint(history, stated(sweep, run))
         if run not in noted:
             history.is_avoided = history.is_tried_first = True
             use = {"is_avoided": True, "is_tried_first": True}
-            texts.append(json.dumps({"run": run, "up_to": up_to, "fingerprint": fingerprint} | use))
-        elif noted[run]["fingerprint"] != fingerprint:
+            note = {"run": run, "up_to": up_to, "fingerprint": digest} | use
+            texts.append(to_json(note | ({"results": _results(history)} if isinstance(each, History) else {})))
+        elif noted[run]["fingerprint"] != digest:
             raise ResumeRefused(
                 f"{folder}: transfer={run!r} does not hold the records that this run has begun with. Bring that run "
                 "back, transfer from it under another name, or use another --name."
@@ -65,7 +76,11 @@ def found(run: str, folder: Path) -> Path:
     try:
         place = find_run(run, folder.parent)
     except BadInput as error:
-        raise BadInput(f"Sweep(transfer): {error}") from None
+        of_others = "://" in run or Path(run).suffix in _TABLES
+        remedy = (
+            " Of an Optuna study or a table, make a history: docs/ask_and_tell.md#results-from-elsewhere." * of_others
+        )
+        raise BadInput(f"Sweep(transfer): {error}{remedy}") from None
     if place == full_path(folder):
         raise BadInput(f"Sweep(transfer): {run!r} is this run itself; leave it out, its results are used anyway.")
     return place
@@ -80,17 +95,39 @@ def _history(sweep: Sweep, run: str, ledger: Ledger, up_to: int) -> History:
         raise BadInput(
             f"Sweep(transfer): {run!r} tunes {about['metric']!r}, this sweep {sweep.metric_name!r}; the metric must be the same."
         )
-    names = set(about["space"]["parameters"])
-    for name in sorted(names ^ set(sweep.space.names)):
-        here = name in sweep.space.names
-        raise BadInput(
-            f"Sweep(transfer): {run!r} has {'no ' if here else 'a '}parameter {name!r}, and this sweep has {'one' if here else 'none'};"
-            f" the parameters must be the same.{'' if here else did_you_mean(name, sweep.space.names)}"
-        )
-    tasks = described_tasks(about)
-    return ledger.history(sweep.space, about["horizon"], about["seed"], goal_of(about), tasks=tasks, up_to=up_to)
+    values = stated(sweep, run)
+    for name in values:
+        if name in about["space"]["parameters"]:
+            raise BadInput(
+                f"Sweep(transfer): {run!r}: its record has the values of {name!r}; leave out the one that you state."
+            )
+    if wrong := objection(run, {*about["space"]["parameters"], *values}, sweep.space):
+        raise BadInput(f"Sweep(transfer): {wrong}")
+    space, goal = sweep.space, goal_of(about)
+    history = History(space, horizon=about["horizon"], seed=about["seed"], tasks=described_tasks(about))
+    for seq, table, row in ledger.deciding():
+        if seq <= up_to:
+            record = record_of(table, row, space, goal)
+            history.append(_with(values, record, space) if isinstance(record, Suggestion) else record)
+    return history
 
 
-def _fingerprint(history: History) -> str:
-    told = [(sorted(t.config.items()), t.task, t.status.value, t.steps, t.losses) for t in history]
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+def _with(values: Config, suggestion: Suggestion, space: Space) -> Suggestion:
+    """The suggestion with the stated values of the parameters that are active in its configuration."""
+    config = {**suggestion.config, **values}
+    active = [name for name in values if is_active(space.conditions[name], config)]
+    return replace(suggestion, config={**suggestion.config, **{name: values[name] for name in active}})
+
+
+def _results(history: History) -> list[dict[str, Any]]:
+    """All results of a history from elsewhere, which no other record holds."""
+    return [
+        {
+            "config": masked_value(t.config),
+            "task": t.task,
+            "status": t.status.value,
+            "steps": t.steps,
+            "losses": t.losses,
+        }
+        for t in history
+    ]

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 from orchestrator.tune import settings  # isort: skip  # noqa: F401 - before Ray
 from ray.cloudpickle import list_registry_pickle_by_value
 
-from orchestrator.definition.sources import sources_of, sources_of_code
-from trainables.contract import CommandLine, Policy
+from orchestrator.definition.sources import sources_of, sources_of_policy
+from trainables.contract import CommandLine
 from trainables.source_files import LARGEST, MOST
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ class Code:
     def __init__(self, sweep: Sweep) -> None:
         is_script = isinstance(sweep.workload, CommandLine)
         self._script = sweep.workload if is_script else None
-        policy = type(sweep.policy) if isinstance(sweep.policy, Policy) else sweep.policy
-        self._of_policy = set() if policy is None else _paths(sources_of_code(policy).values()) - _sent()
+        self._of_policy = _paths(sources_of_policy(sweep.policy).values()) - _sent()
         self._paths = self._of_policy | (
             _paths(sources_of(sweep.workload).values()) - (set() if is_script else _sent())
         )
