@@ -44,5 +44,7 @@ def ended(
         why = f"{end}; {channels.why_silent()}{said}"
         raise script.failure(with_others(why, folder, count.memory) if script.command else why)
     is_closing_line = count.kind == COUNTED and count.counted == 1
-    advice = channels.missing.curve if is_closing_line else shared_outputs(script.command)
+    advice = (
+        channels.missing.curve if is_closing_line else shared_outputs(script.command) or count.may_be_at_the_horizon
+    )
     return Ended(step=step, text=end, advice=advice)
