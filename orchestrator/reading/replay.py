@@ -98,13 +98,14 @@ def _resumed_before(step: int, recorded: list[dict[str, Any]], restarts: list[in
 
     `restarts`: the numbers (`seq`) of the records that the trial was resumed by a decision, lost its worker, or gave another
     value for a step that it repeated. `others`: what trials of the run share.
-    A script that is stopped has often gone on: its last lines are recorded after it is resumed.
+    A script that is stopped has often gone on: its last lines are recorded after it is resumed, at no cost.
     """
-    resumed = [
-        (last["step"], first["step"])
-        for last, first in pairwise(recorded)
-        if last["epoch"] != first["epoch"] or any(last["seq"] < seq < first["seq"] for seq in restarts)
-    ]
+    resumed, has_resumed = [], False
+    for last, first in pairwise(recorded):
+        is_after = last["epoch"] != first["epoch"] or any(last["seq"] < seq < first["seq"] for seq in restarts)
+        if (is_after or has_resumed) and first["cost_seconds"] > 0:
+            resumed.append((last["step"], first["step"]))
+        has_resumed = (is_after or has_resumed) and first["cost_seconds"] == 0
     before = [(last, first) for last, first in resumed if first <= step]
     if not before:
         return ""
