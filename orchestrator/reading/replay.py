@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import shutil
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from orchestrator.driving.places import Places
+from orchestrator.driving.places import CHECKPOINTS, TRIALS, Places
 from orchestrator.errors import BadInput, NoMetric, NotTheSame, TrialsFailed, did_you_mean
 from orchestrator.failures import reason
 from orchestrator.reading.export import by_hand
@@ -29,6 +30,9 @@ from search.work import SCRIPT, Assignment
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
+
+
+MEMORY = "memory.json"  # of a script's folder, beside its reports: how it counts its steps
 
 
 def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> None:
@@ -57,6 +61,7 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
     refuse_links(again.folder.parent, again.folder, places.shared)
     shutil.rmtree(again.folder, ignore_errors=True)
     place.mkdir(parents=True, mode=0o700)
+    _tell_how_it_counts(places.script(trial), again.folder / TRIALS / "recorded" / CHECKPOINTS / SCRIPT)
     last = recorded[-1]["step"] if recorded else 0
     if go_on is not None:
         files, kept = scripts_own(folder, trial)
@@ -81,7 +86,9 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
         digests={str(_copy_of(row, trial, place, folder)): row["sha256"] for row in saved},
     )  # fmt: skip
     before = {row["step"]: number(row["value"], row["kind"]) for row in recorded}
-    differences = _train(Job(sweep, assignment), assignment.until, before, sweep.metric_name, console)
+    differences = _train(
+        Job(sweep, assignment), assignment.until, before, sweep.metric_name, console, goes_on=go_on is not None
+    )
     console.print(f"checkpoints in {place}", soft_wrap=True)
     if differences:
         why = _resumed_before(differences[0], recorded, [row["seq"] for row in [*rows, *lost, *repeated]], others)
@@ -91,6 +98,15 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
         )
     if go_on is None:
         console.print(f"trial {trial}: all {len(before)} steps equal the record")
+
+
+def _tell_how_it_counts(own: Path, recorded: Path) -> None:
+    """Leave for a script, which is to be trained again alone, how it counted its steps beside the sweep's other trials."""
+    with contextlib.suppress(OSError, ValueError):
+        memory = json.loads((own / PLACE / MEMORY).read_text())
+        (recorded / PLACE).mkdir(parents=True)
+        told = {name: memory[name] for name in ("kind", "key", "shift") if name in memory}
+        (recorded / PLACE / MEMORY).write_text(json.dumps(told))
 
 
 def _resumed_before(step: int, recorded: list[dict[str, Any]], restarts: list[int], others: Shared) -> str:
@@ -125,8 +141,11 @@ def _copy_of(row: Mapping[str, Any], trial: int, place: Path, folder: Path) -> P
     return place / path.name if row["trial"] == trial else path
 
 
-def _train(job: Job, until: int, before: dict[int, float], metric: str, console: Console) -> list[int]:
-    differences = []
+def _train(
+    job: Job, until: int, before: dict[int, float], metric: str, console: Console, *, goes_on: bool
+) -> list[int]:
+    """The steps of `before` at which another value came; from scratch, also those at which none came."""
+    differences, missing = [], set() if goes_on else set(before)
     while True:
         answer = job.advance(patience=0.0)
         for item in answer.progress:
@@ -134,6 +153,7 @@ def _train(job: Job, until: int, before: dict[int, float], metric: str, console:
                 if metric not in item.metrics:
                     raise NoMetric(f"step {item.step} reported no {metric!r}.{did_you_mean(metric, item.metrics)}")
                 value, old = float(item.metrics[metric]), before.get(item.step)
+                missing.discard(item.step)
                 same = old is None or old == value or (isnan(old) and isnan(value))
                 console.print(
                     f"step {item.step:>4}  {metric} {value!r}"
@@ -150,7 +170,7 @@ def _train(job: Job, until: int, before: dict[int, float], metric: str, console:
         if answer.failure:
             raise TrialsFailed(f"trial {job.trial}, trained again, failed: {reason(*answer.failure[:2])}")
         if answer.done:
-            return differences
+            return sorted({*differences, *missing})
 
 
 def _ends_by_itself(sweep: Sweep, row: Mapping[str, Any], folder: Path, go_on: int) -> str:
