@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -101,6 +102,55 @@ def test_another_kind_of_value_is_refused_with_its_place(tmp_path: Path) -> None
     with pytest.raises(TypeError, match=r"policy/0 is a pathlib\.\w+; a checkpoint holds"):
         Store(tmp_path).save({"policy": [Path()]}, step=1)
     assert Store(tmp_path).find() == []
+
+
+class OfAnotherLibrary:
+    """An array that says so, as those of JAX and CuPy do, and can be read as NumPy's or not."""
+
+    def __init__(self, numbers: object) -> None:
+        self._numbers = numbers
+
+    def __array_namespace__(self, **_: object) -> object:
+        return np
+
+    def __array__(self, *_: object, **__: object) -> object:
+        if self._numbers is None:
+            raise TypeError("A key cannot be read. Use key_data() instead")
+        return self._numbers
+
+
+def test_an_array_of_another_library_comes_back_as_one_of_numpy(tmp_path: Path) -> None:
+    """A state of JAX arrays was saved by no checkpoint, and the training started over."""
+    numbers = np.array([[1.5, -0.0], [np.nan, 3.0]], np.float32)
+    loaded = load(
+        Path(Store(tmp_path).save({"w": OfAnotherLibrary(numbers), "n": OfAnotherLibrary(np.array(3))}, step=1).path)
+    )
+    assert (loaded["w"].tobytes(), loaded["w"].dtype, loaded["w"].shape) == (numbers.tobytes(), np.float32, (2, 2))
+    assert (loaded["n"].shape, int(loaded["n"])) == ((), 3)
+    with pytest.raises(
+        TypeError, match=r"w is a .*OfAnotherLibrary \(A key cannot be read. Use key_data\(\) instead\); a checkpoint"
+    ):
+        Store(tmp_path).save({"w": OfAnotherLibrary(None)}, step=2)
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float8_e4m3fn", "int4"])
+def test_small_numbers_of_numpy_come_back_exactly(kind: str, tmp_path: Path) -> None:
+    small = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed: pip install ml_dtypes")
+    numbers = np.array([1, 2, 3], getattr(small, kind))
+    loaded = load(Path(Store(tmp_path).save({"w": numbers, "n": numbers[1]}, step=1).path))
+    assert (loaded["w"].dtype, loaded["w"].tobytes()) == (numbers.dtype, numbers.tobytes())
+    assert (type(loaded["n"]), loaded["n"]) == (type(numbers[1]), numbers[1])
+
+
+def test_arrays_of_jax_come_back_as_those_of_numpy(tmp_path: Path) -> None:
+    jax = pytest.importorskip("jax", reason="JAX is not installed: pip install jax")
+    state = {"w": jax.numpy.arange(3, dtype="bfloat16"), "key": jax.random.PRNGKey(3), "n": jax.numpy.int32(4)}
+    loaded = load(Path(Store(tmp_path).save(state, step=1).path))
+    for name, array in state.items():
+        assert (loaded[name].dtype, loaded[name].tobytes()) == (array.dtype, np.asarray(array).tobytes())
+        assert jax.numpy.array_equal(jax.numpy.asarray(loaded[name]), array)
+    with pytest.raises(TypeError, match=r"Use jax\.random\.key_data"):
+        Store(tmp_path).save({"key": jax.random.key(3)}, step=2)
 
 
 def test_only_the_owner_can_read_it(tmp_path: Path) -> None:

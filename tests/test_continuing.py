@@ -245,17 +245,19 @@ def test_a_replay_that_differs_where_the_trial_was_resumed_says_so(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("event", "expected"),
+    ("event", "cost", "expected"),
     [
         (
             "trial 0: step 3 is 0.5 when trained again; 0.25 stays on record",
+            1.0,
             "after step 4, and its training does not seem to",
         ),
-        ("", "after step 2, and its training perhaps does not"),
+        ("", 1.0, "after step 2, and its training perhaps does not"),
+        ("", 0.0, "after step 4, and its training does not seem to"),  # found when it was resumed, which costs nothing
     ],
 )
 def test_a_replay_knows_of_a_resume_from_the_steps_that_a_script_repeated(
-    tmp_path: Path, event: str, expected: str
+    tmp_path: Path, event: str, cost: float, expected: str
 ) -> None:
     """The script had gone on to step 4 when it was stopped at 2, and steps 3 and 4 were recorded after it was resumed."""
 
@@ -274,7 +276,7 @@ def test_a_replay_knows_of_a_resume_from_the_steps_that_a_script_repeated(
             if step == 5 and event:
                 ledger.add_event("notice", event, 0)
             loss = 1 / step if step < 5 else 7.0
-            ledger.add_report(0, step, loss, 1.0, {"loss": loss})
+            ledger.add_report(0, step, loss, cost if step in (3, 4) else 1.0, {"loss": loss})
         ledger.add_ending(0, Status.COMPLETED, 6, "")
     ledger.close()
     with pytest.raises(NotTheSame) as caught:

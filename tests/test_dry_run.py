@@ -16,10 +16,13 @@ from orchestrator import (
     Asha,
     Grid,
     MlpDigits,
+    MultitaskSearch,
     Quadratic,
     Random,
     RunToEnd,
     Script,
+    Searcher,
+    SigOptSearch,
     Space,
     Sweep,
     Task,
@@ -129,6 +132,25 @@ def test_only_a_scheduler_that_stops_trials_is_said_to_spend_less(plan: Any) -> 
         "forecast   9 full trainings, plus the rest of the trainings under way when they are used up; no step"
         in of_budget
     )
+
+
+@pytest.mark.parametrize(
+    ("searcher", "more", "is_told"),
+    [
+        (MultitaskSearch(), {}, True),
+        (SigOptSearch(), {}, True),
+        (MultitaskSearch(stop_below=0.01), {}, False),
+        (MultitaskSearch(), {"budget": 30}, False),
+        (MultitaskSearch(), {"time_budget": "1h"}, False),
+        (Random(), {}, False),
+    ],
+)
+def test_a_search_that_ends_only_when_all_is_trained_in_full_is_told(
+    plan: Any, searcher: Searcher, more: dict[str, Any], is_told: bool
+) -> None:
+    """Nine of ten configurations seemed to be stopped at a cheaper task, and then all were trained in full."""
+    words = f"; without a budget or stop_below, {type(searcher).__name__} trains each of them in full\n"
+    assert (words in plan(small_sweep(searcher=searcher, **more))) is is_told
 
 
 @pytest.mark.parametrize(

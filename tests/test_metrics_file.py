@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from trainables.scripts.metrics_file import MetricsFile, events, rows
-from trainables.scripts.step_count import Reading, StepCount
+from trainables.scripts.reading import Reading
+from trainables.scripts.step_count import StepCount
 
 LIGHTNING = "epoch,step,train_loss,valid_loss\n0,49,0.9,\n0,99,,0.52\n1,149,0.7,\n1,199,,0.42\n"
 ULTRALYTICS = "                  epoch,         train/box_loss,  metrics/mAP50(B)\n                      1,                1.109,            0.605\n"

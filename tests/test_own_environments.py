@@ -45,8 +45,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def script(command: str) -> Script:
-    return Script(command, metric="loss", mode="min", horizon=1)
+def script(command: str, flag: str | None = None) -> Script:
+    return Script(command, metric="loss", mode="min", horizon=1, flag=flag)
 
 
 @pytest.mark.parametrize(
@@ -363,6 +363,20 @@ def test_flags_that_a_shell_hands_on_are_said_to_be_unchecked(project: Path) -> 
     shell = "bash -c 'python -m pkg.train --lr {lr} \"$@\"' train"
     assert script(shell).space_doubt(space).endswith("it is not checked that the training takes --wd")
     assert script(f"{sys.executable} -m pkg.train").space_doubt(space) == ""
+
+
+def test_names_that_a_flag_of_the_users_carries_are_said_to_be_unchecked(project: Path) -> None:
+    """Those of ml_collections: a name with a typing error passed the dry run without a word."""
+    space = Space({"optim.lr": loguniform(0.1, 1), "wd": loguniform(0.1, 1)})
+    command = f"{sys.executable} -m pkg.train --config=conf.py --config.wd={{wd}}"
+    for flag, told in (("--config.{name}={value}", "--config.optim.lr="), ("{name} {value}", "optim.lr")):
+        doubt = script(command, flag=flag).space_doubt(space)
+        assert doubt == f"flag={flag!r}: it is not checked that the training takes {told}"
+    (project / "base.yaml").write_text("optim:\n  lr: 0.1\n")
+    assert script(f"{command} base.yaml", flag="{name}={value}").space_doubt(space) == ""
+    assert "has no key 'lr'" in script("python t.py base.yaml lr={lr}", flag="{name}={value}").space_doubt(
+        Space({"optim.lr": loguniform(0.1, 1), "lr": loguniform(0.1, 1)})
+    )
 
 
 @pytest.mark.parametrize("command", ["make train LR={lr}", "env SEED=1 make -s train LR={lr}"])

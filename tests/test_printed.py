@@ -18,7 +18,7 @@ from trainables.scripts.channels import ScriptFailed
 from trainables.scripts.line import Value
 from trainables.scripts.names import is_typing_error, likeliest
 from trainables.scripts.printed import Reader, read, visible
-from trainables.scripts.step_count import Refused
+from trainables.scripts.reading import Refused
 from trainables.workloads.script import Script
 
 PAGE = (ROOT / "docs" / "printed_lines.md").read_text()

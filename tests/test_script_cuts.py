@@ -25,8 +25,8 @@ from tests.scripting import (
     truth,
 )
 from trainables.scripts.channels import ScriptFailed
+from trainables.scripts.reading import Refused
 from trainables.scripts.starting_over import refuses_own_files
-from trainables.scripts.step_count import Refused
 from trainables.scripts.trial_folder import TrialFolder
 from trainables.workloads.script import Script
 

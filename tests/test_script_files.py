@@ -220,7 +220,9 @@ def test_a_wrapped_script_ends_with_all_its_children_when_the_trial_is_left(laun
 
 
 def test_a_wrapped_script_ends_when_its_worker_is_killed(tmp_path: Path) -> None:
+    """It would train for minutes: dash, which is /bin/sh on Debian, has no `kill -TERM -- -GROUP`."""
     workload = wrapped(tmp_path)
+    script(tmp_path, WRAPPED.replace("0.3", "60"))
     code = (
         "from pathlib import Path; from search.work import Assignment; from trainables.workloads.script import Script\n"
         f"for item in {workload!r}.run(None, {assigned(tmp_path)!r}): print(item.kind, flush=True)\n"
@@ -230,7 +232,10 @@ def test_a_wrapped_script_ends_when_its_worker_is_killed(tmp_path: Path) -> None
     assert worker.stdout.readline() == "report\n"
     worker.send_signal(signal.SIGKILL)
     worker.wait()
-    assert not scripts_of(tmp_path)
+    left = scripts_of(tmp_path)
+    for process in left:
+        process.kill()
+    assert not left
 
 
 def test_what_an_earlier_start_left_running_is_ended_and_nothing_else(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, NotTheSame
 from orchestrator.reading.replay import replay_trial
 from orchestrator.sweep import Sweep
+from search.space import Space, choice
 from tests.scripting import LINE, RESUMES, script
 from tests.support import ROOT, simulated, small_sweep
 
@@ -86,3 +88,25 @@ def test_beyond_its_horizon_a_script_goes_on_by_its_own_command(tmp_path: Path) 
     resumes = replace(sweep, workload=replace(sweep.workload, resume="--resume {folder}/mine.json"))
     with pytest.raises(BadInput, match=r"--resume \S+00000/again-2/mine.json$"):
         replay_trial(resumes, tmp_path / "run", 0, 9)
+
+
+def test_a_script_that_is_trained_again_counts_as_it_did_in_the_sweep(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another trial had shown that it counts from 0; alone it told steps 1, 3, 5, and all steps were said to equal the record."""
+    text = (
+        "import sys\nevery = int(sys.argv[1].rpartition('=')[2])\n"
+        "for n in range(every - 1, 6, every): print(f'epoch {n}: distance={1 / (n + 1)}', flush=True)"
+    )
+    workload = script(tmp_path / "code", text, flag="--{name}={value}")
+    points = [{"every": 1}, {"every": 2}]
+    sweep = small_sweep(
+        workload=workload, space=Space({"every": choice([1, 2])}), points_to_evaluate=points, num_samples=2
+    )
+    driver = simulated(tmp_path / "run", sweep)
+    assert [trial.steps for trial in driver.history] == [[1, 2, 3, 4, 5, 6], [2, 4, 6]]
+    replay_trial(sweep, tmp_path / "run", 1, None)
+    assert capsys.readouterr().out.splitlines()[-1] == "trial 1: all 3 steps equal the record"
+    shutil.rmtree(tmp_path / "run" / "trials" / "00001" / "checkpoints")
+    with pytest.raises(NotTheSame, match=r"3 of 3 steps differ from the record, the first at step 2"):
+        replay_trial(sweep, tmp_path / "run", 1, None)

@@ -10,7 +10,7 @@ import pytest
 from search.work import Ended, Progress
 from tests.scripting import assigned, curve, script, texts, trained, truth
 from trainables.scripts.channels import ScriptFailed
-from trainables.scripts.step_count import Refused, TrainsOn
+from trainables.scripts.reading import Refused, TrainsOn
 
 
 @pytest.mark.parametrize("more", [{}, {"step": "env"}])

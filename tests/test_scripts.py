@@ -36,7 +36,7 @@ from tests.support import simulated
 from trainables.carry_out import carry_out
 from trainables.scripts import trial_folder
 from trainables.scripts.channels import ScriptFailed
-from trainables.scripts.step_count import Refused
+from trainables.scripts.reading import Refused
 
 pytestmark = pytest.mark.usefixtures("reports_find_this_checkout")
 

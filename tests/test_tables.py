@@ -12,7 +12,7 @@ from tests.scripting import assigned, curve, killed_after, script, texts, traine
 from trainables.carry_out import carry_out
 from trainables.scripts.line import Line
 from trainables.scripts.output_stream import OutputStream
-from trainables.scripts.step_count import Refused, TrainsOn
+from trainables.scripts.reading import Refused, TrainsOn
 from trainables.scripts.tables import Tables, count_in
 
 RULE = "-" * 33

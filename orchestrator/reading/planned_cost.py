@@ -27,6 +27,7 @@ from orchestrator.reading.out_of_time import time_budget_left
 from orchestrator.reading.room import smoke_seconds, trainings_in_all
 from search.history import History, incumbent
 from search.rules.earlier import BEST
+from search.rules.multifidelity import MultiFidelity
 from search.rules.to_start import to_start
 from search.schedulers.run_to_end import RunToEnd
 
@@ -48,7 +49,9 @@ def limit_rows(sweep: Sweep, history: History) -> list[str]:
         steps = f" ({most * horizon} steps)" if most > 1 and horizon > 1 else ""
         own = ", including the baseline" if sweep.baseline_config is not None else ""
         stops = not isinstance(sweep.scheduler, RunToEnd) and horizon > 1
-        less = f"; {type(sweep.scheduler).__name__} stops some of them early and spends less" if stops else ""
+        less = (
+            f"; {type(sweep.scheduler).__name__} stops some of them early and spends less" if stops else _goes_on(sweep)
+        )
         lines.append(
             f"cost       at most {plural(most, 'full training')} of {plural(horizon, 'step')}{steps}{own}{less}"
         )
@@ -73,6 +76,15 @@ def limit_rows(sweep: Sweep, history: History) -> list[str]:
             f"transfer   the best {BEST} configurations of {', '.join(map(called, sweep.transfer))} start first{learns}"
         )
     return lines
+
+
+def _goes_on(sweep: Sweep) -> str:
+    """That a search over partial trainings ends only when none is left to go on with, if nothing else ends it; else empty."""
+    limits = (sweep.budget, sweep.device_budget, sweep.time_budget, sweep.target)
+    is_partial = isinstance(sweep.searcher, MultiFidelity) and sweep.searcher.stop_below is None
+    if not is_partial or any(limit is not None for limit in limits):
+        return ""
+    return f"; without a budget or stop_below, {type(sweep.searcher).__name__} trains each of them in full"
 
 
 def forecast_rows(sweep: Sweep, folder: Path, history: History, workers: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import shutil
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 
-from orchestrator.driving.places import Places
+from orchestrator.driving.places import CHECKPOINTS, TRIALS, Places
 from orchestrator.errors import BadInput, NoMetric, NotTheSame, TrialsFailed, did_you_mean
 from orchestrator.failures import reason
 from orchestrator.reading.export import by_hand
@@ -46,6 +47,9 @@ class _Trained(NamedTuple):
     saved: list[dict[str, Any]]  # its checkpoints
 
 
+MEMORY = "memory.json"  # of a script's folder, beside its reports: how it counts its steps
+
+
 def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> None:
     """Train `trial` again from scratch and compare, or (`go_on`) continue it from its checkpoint to that step.
 
@@ -64,6 +68,7 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
     refuse_links(again.folder.parent, again.folder, places.shared)
     shutil.rmtree(again.folder, ignore_errors=True)
     place.mkdir(parents=True, mode=0o700)
+    _tell_how_it_counts(places.script(trial), again.folder / TRIALS / "recorded" / CHECKPOINTS / SCRIPT)
     last = own.reports[-1]["step"] if own.reports else 0
     if go_on is not None:
         files, kept = scripts_own(folder, trial)
@@ -87,7 +92,9 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
         pinned = () if after is None else (until,)
         assignment = _assignment(sweep, it, until, places, again, before, last if go_on else 0, pinned)
         values = {row["step"]: number(row["value"], row["kind"]) for row in it.reports if row["step"] <= until}
-        differences = _train(Job(sweep, assignment), until, values, sweep.metric_name, console)
+        differences = _train(
+            Job(sweep, assignment), until, values, sweep.metric_name, console, goes_on=go_on is not None
+        )
         steps += len(values)
         if differences and not why:
             reason = _resumed_before(differences[0], it.reports, it.restarts, others)
@@ -162,18 +169,28 @@ def _assignment(
     )  # fmt: skip
 
 
+def _tell_how_it_counts(own: Path, recorded: Path) -> None:
+    """Leave for a script, which is to be trained again alone, how it counted its steps beside the sweep's other trials."""
+    with contextlib.suppress(OSError, ValueError):
+        memory = json.loads((own / PLACE / MEMORY).read_text())
+        (recorded / PLACE).mkdir(parents=True)
+        told = {name: memory[name] for name in ("kind", "key", "shift") if name in memory}
+        (recorded / PLACE / MEMORY).write_text(json.dumps(told))
+
+
 def _resumed_before(step: int, recorded: list[dict[str, Any]], restarts: list[int], others: Shared) -> str:
     """An explanation, if the trial was resumed before this step; else empty.
 
     `restarts`: the numbers (`seq`) of the records that the trial was resumed by a decision, lost its worker, or gave another
     value for a step that it repeated. `others`: what trials of the run share.
-    A script that is stopped has often gone on: its last lines are recorded after it is resumed.
+    A script that is stopped has often gone on: its last lines are recorded after it is resumed, at no cost.
     """
-    resumed = [
-        (last["step"], first["step"])
-        for last, first in pairwise(recorded)
-        if last["epoch"] != first["epoch"] or any(last["seq"] < seq < first["seq"] for seq in restarts)
-    ]
+    resumed, has_resumed = [], False
+    for last, first in pairwise(recorded):
+        is_after = last["epoch"] != first["epoch"] or any(last["seq"] < seq < first["seq"] for seq in restarts)
+        if (is_after or has_resumed) and first["cost_seconds"] > 0:
+            resumed.append((last["step"], first["step"]))
+        has_resumed = (is_after or has_resumed) and first["cost_seconds"] == 0
     before = [(last, first) for last, first in resumed if first <= step]
     if not before:
         return ""
@@ -193,8 +210,11 @@ def _copy_of(row: Mapping[str, Any], trial: int, place: Path, folder: Path) -> P
     return place / path.name if row["trial"] == trial else path
 
 
-def _train(job: Job, until: int, before: dict[int, float], metric: str, console: Console) -> list[int]:
-    differences = []
+def _train(
+    job: Job, until: int, before: dict[int, float], metric: str, console: Console, *, goes_on: bool
+) -> list[int]:
+    """The steps of `before` at which another value came; from scratch, also those at which none came."""
+    differences, missing = [], set() if goes_on else set(before)
     while True:
         answer = job.advance(patience=0.0)
         for item in answer.progress:
@@ -202,6 +222,7 @@ def _train(job: Job, until: int, before: dict[int, float], metric: str, console:
                 if metric not in item.metrics:
                     raise NoMetric(f"step {item.step} reported no {metric!r}.{did_you_mean(metric, item.metrics)}")
                 value, old = float(item.metrics[metric]), before.get(item.step)
+                missing.discard(item.step)
                 same = old is None or old == value or (isnan(old) and isnan(value))
                 console.print(
                     f"step {item.step:>4}  {metric} {value!r}"
@@ -218,7 +239,7 @@ def _train(job: Job, until: int, before: dict[int, float], metric: str, console:
         if answer.failure:
             raise TrialsFailed(f"trial {job.trial}, trained again, failed: {reason(*answer.failure[:2])}")
         if answer.done:
-            return differences
+            return sorted({*differences, *missing})
 
 
 def _ends_by_itself(sweep: Sweep, row: Mapping[str, Any], folder: Path, go_on: int) -> str:

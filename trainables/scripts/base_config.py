@@ -48,8 +48,7 @@ def wrong_key(command: str, flag: str | None, config: str | None, names: Sequenc
     `flag`: how parameters are passed that the command does not name; `config`: the file that `{config}` stands for.
     """
     words = shlex.split(command)
-    keys = list(_keys(words, flag if config is None else None, names))
-    base = _of_hydra(words) or _of_files([Path(config)] if config is not None and "." in config else _named(words))
+    keys, base = list(_keys(words, flag if config is None else None, names)), _base(words, config)
     if not keys or base is None or not base.content:
         return ""
     groups = {key for key in keys if isinstance(base.content.get(key), Mapping)}  # another option of a group is tuned
@@ -62,6 +61,16 @@ def wrong_key(command: str, flag: str | None, config: str | None, names: Sequenc
     return (
         f"{base.files[0]} has no key {key!r}, which the command sets: the script may refuse it, or not read it.{hint}"
     )
+
+
+def is_unknown(command: str, flag: str) -> bool:
+    """Whether nobody knows here which names the command takes in the form of `flag`."""
+    base = _base(shlex.split(command), None) if flag.startswith("{name}=") else None
+    return base is None or not base.content
+
+
+def _base(words: Sequence[str], config: str | None) -> Base | None:
+    return _of_hydra(words) or _of_files([Path(config)] if config is not None and "." in config else _named(words))
 
 
 def _keys(words: Sequence[str], flag: str | None, names: Sequence[str]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.records import Config
 from search.work import ProcessError
+from trainables.scripts import beginning
 from trainables.scripts.line import Line, Value
 from trainables.scripts.metrics_file import MetricsFile
 from trainables.scripts.misnamed_file import MisnamedFile
@@ -17,11 +19,14 @@ from trainables.scripts.missing_metric import MISSING, MissingMetric
 from trainables.scripts.names import STEP_WORDS, key_of, same_name
 from trainables.scripts.output_stream import OutputStream
 from trainables.scripts.phases import before_training, phase_of
-from trainables.scripts.step_count import Reading
+from trainables.scripts.reading import Reading
 from trainables.scripts.trial_folder import ERRORS, LOGGED, MEMORY, OUTPUT, REPORTS, TrialFolder
 
 if TYPE_CHECKING:
     from trainables.scripts.flags import Flag
+
+
+FILE = "file"  # beside the names of the other channels
 
 
 class ScriptFailed(ProcessError):
@@ -103,9 +108,9 @@ class Channels:
             rows = self.file.poll(self._script.metric, has_ended)
             if self.file.late:
                 self.missing.news["late"] = self.file.late
-            found = [reading for line, row in rows if (reading := self._reading(line, row)) is not None]
+            found = self._of_file(rows)
             self.is_told = self.is_told or bool(found)
-            for line in self.file.without:
+            for line, _ in self.file.without:
                 self.notices += self.missing.note(line, is_told=self.is_told)
             self.file.without.clear()
         else:
@@ -230,6 +235,18 @@ class Channels:
         found, self._logged = self._logged, []
         return found
 
+    def _of_file(self, rows: list[tuple[Line, int]]) -> list[Reading]:
+        """The readings of new rows of a metrics file, each with its number."""
+        without, found = deque(self.file.without), []
+        for line, row in rows:
+            while without and without[0][1] < row:
+                self._note_without(without.popleft()[0], FILE)
+            if (reading := self._reading(line, row)) is not None:
+                found.append(reading)
+        for line, _ in without:
+            self._note_without(line, FILE)
+        return found
+
     def _of_one_run(self, logged: list[Line]) -> list[Reading]:
         """The readings of rows for a logger. Raises ScriptFailed if the metric is in several runs."""
         if kind := next(filter(None, (_mark(line, "another_run") for line in logged)), ""):
@@ -250,6 +267,8 @@ class Channels:
     def _heard(self, line: Line, is_logged: bool) -> Reading | None:
         """The reading of a line, if it has the tuned metric."""
         reading = self._reading(line, None, is_logged=is_logged)
+        if reading is None:
+            self._note_without(line, LOGGED if is_logged else OUTPUT)
         if line.is_progress:
             if reading is not None:
                 self.missing.note_partial(line.text)
@@ -279,17 +298,10 @@ class Channels:
             for name in self._script.metrics
             if name not in others and key_of(name) in line.steps
         }
-        sure, steps = self._certain(line), dict(line.steps)
-        steps |= sure
         known = {key_of(name) for name in (*others, *self._config)}
-        axis = key_of(_mark(line, "step_metric")) if is_logged else ""
-        if axis:
-            own = line.step(axis)
-            if own is not None and (own <= self._script.horizon or self._memory.get("key") == axis):
-                steps[axis] = sure[axis] = own
         counts = {word: number for word, number in line.whole_numbers.items() if key_of(word) not in known}
-        if self._script.step is not None and (own := line.step(self._script.step)) is not None:
-            steps[key_of(self._script.step)] = own
+        steps, sure = self._steps(line)
+        axis = _axis(line)
         return Reading(
             value,
             {**others, self._script.metric: value.number},
@@ -301,12 +313,38 @@ class Channels:
             counts=counts,
             totals=self._totals | totals,
             phase=phase_of(line.text) if row is None else "",
+            without=dict(self._without(FILE if row is not None else LOGGED if is_logged else OUTPUT)),
         )
+
+    def _steps(self, line: Line) -> tuple[dict[str, float], dict[str, float]]:
+        """The steps that a line names, and those among them that are certain."""
+        sure = self._certain(line)
+        steps = {**line.steps, **sure}
+        if axis := _axis(line):
+            own = line.step(axis)
+            if own is not None and (own <= self._script.horizon or self._memory.get("key") == axis):
+                steps[axis] = sure[axis] = own
+        if self._script.step is not None and (own := line.step(self._script.step)) is not None:
+            steps[key_of(self._script.step)] = own
+        return steps, sure
+
+    def _without(self, channel: str) -> dict[str, list[float]]:
+        """The first numbers of each word for a step in lines of a channel that lack the metric."""
+        found: dict[str, list[float]] = self._memory.setdefault("without", {}).setdefault(channel, {})
+        return found
+
+    def _note_without(self, line: Line, channel: str) -> None:
+        beginning.note(self._without(channel), line, self._steps(line)[0], self._script.metric)
 
     def _certain(self, line: Line) -> dict[str, float]:
         """What the line counts up to the horizon itself, such as `env 5000/100000`; a word for steps before any other."""
         found = {word: number for word, (number, total) in line.counted.items() if total == self._script.horizon}
         return {word: number for word, number in found.items() if word in line.steps} or ({} if line.steps else found)
+
+
+def _axis(line: Line) -> str:
+    """The step that `define_metric` of W&B names for the metric; empty if it names none."""
+    return key_of(_mark(line, "step_metric"))
 
 
 def _mark(line: Line, name: str) -> str:

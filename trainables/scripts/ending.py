@@ -49,7 +49,9 @@ def ended(
         why = f"{end}; {channels.why_silent()}{said}"
         raise script.failure(with_others(why, folder, count.memory) if script.command else why)
     is_closing_line = count.kind == COUNTED and count.counted == 1
-    advice = channels.missing.curve if is_closing_line else shared_outputs(script.command)
+    advice = (
+        channels.missing.curve if is_closing_line else shared_outputs(script.command) or count.may_be_at_the_horizon
+    )
     if script.command and (said := raised_at_the_end(errors, output)):
         why = f"it ended with exit code 0 after step {step} of {until}, but its output ends with an error: {said}."
         if "ChildFailedError" in errors + output:  # of torchrun, which then never ends with code 0

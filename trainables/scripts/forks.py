@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from search.work import SCRIPT, Assignment
-from trainables.scripts.step_count import REPORTED, Reading, StepCount
+from trainables.scripts.reading import Reading
+from trainables.scripts.step_count import REPORTED, StepCount
 from trainables.scripts.trial_folder import MEMORY, PARENT, PARENTS_VALUES, PLACE, REPORTS, STEPS, TrialFolder
 
 OF_ONE_TRIAL = ("token", "wrote", "shares")  # in its memory

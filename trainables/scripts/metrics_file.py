@@ -51,7 +51,9 @@ class MetricsFile:
         self._wait_until = 0.0
         self._open_since: dict[Path, float] = {}  # when a file was first seen, until it has a row with the metric
         self.late = ""  # what to tell of a file whose rows came when the script ended
-        self.without: list[Line] = []  # new rows without the metric, for the caller to take
+        self.without: list[
+            tuple[Line, int]
+        ] = []  # new rows without the metric, for the caller to take: … and those with it before
 
     @property
     def marks(self) -> dict[str, int]:
@@ -98,7 +100,7 @@ class MetricsFile:
         news = []
         for line in found:
             if line.value(metric) is None:
-                self.without.append(line)
+                self.without.append((line, self._told.get(path, 0)))
             else:
                 self._told[path] = self._told.get(path, 0) + 1
                 news.append((line, self._told[path]))

@@ -28,6 +28,11 @@ _NO_METRIC = re.compile(  # a sentence, of which a name is one word, and what de
 )
 
 
+def is_setting(text: str) -> bool:
+    """Whether a printed line is a part of the script's configuration."""
+    return bool(_SETTINGS.search(text))
+
+
 class MissingMetric:
     """Records what a script tells without `metric`. `apart`: names that are no metrics, such as parameters; `file`: of its
     rows, if they are not lines of output."""
@@ -59,7 +64,7 @@ class MissingMetric:
     def note(self, line: Line, *, is_told: bool, is_logged: bool = False) -> list[str]:
         """Record a line without the metric; returns notices for the user. `is_told`: the metric has come before;
         `is_logged`: the line is a row for an experiment logger."""
-        if self._file is None and not self._has_steps and _SETTINGS.search(line.text):
+        if self._file is None and not self._has_steps and is_setting(line.text):
             self._settings.update((value.name, 1) for value in line.values[:MOST])
             return []
         self._has_steps = self._has_steps or bool(line.steps)

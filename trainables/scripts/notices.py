@@ -10,8 +10,9 @@ from typing import Any
 from search.work import Notice, Progress
 from trainables.scripts.channels import Channels, Program
 from trainables.scripts.missing_metric import MISSING
+from trainables.scripts.reading import Reading, Refused, TwoValues
 from trainables.scripts.shared_files import LOOKS, REMEDY, look_for_shared, missed
-from trainables.scripts.step_count import Reading, Refused, StepCount, TwoValues
+from trainables.scripts.step_count import StepCount
 from trainables.scripts.trial_folder import COMPARED, MEMORY, TrialFolder
 
 SURE = 3  # steps in a row with which a progress bar has to advance

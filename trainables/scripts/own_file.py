@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trainables.scripts.names import key_of
-from trainables.scripts.step_count import Reading, Refused, TrainsOn
+from trainables.scripts.reading import Reading, Refused, TrainsOn
 from trainables.scripts.tables import count_in
 from trainables.scripts.trial_folder import TrialFolder
 

@@ -23,10 +23,10 @@ LAST_WORDS = 60.0  # seconds for a finished script to save its model
 _GUARD = """
 read -r group || exit
 read -r over && exit
-kill -TERM -- "-$group" 2>/dev/null
+kill -s TERM -- "-$group" 2>/dev/null
 i=0
-while [ $i -lt 100 ] && kill -0 -- "-$group" 2>/dev/null; do sleep 0.1; i=$((i + 1)); done
-kill -KILL -- "-$group" 2>/dev/null
+while [ $i -lt 100 ] && kill -s 0 -- "-$group" 2>/dev/null; do sleep 0.1; i=$((i + 1)); done
+kill -s KILL -- "-$group" 2>/dev/null
 """
 
 

@@ -27,10 +27,11 @@ from trainables.scripts.line import Value
 from trainables.scripts.notices import Notices
 from trainables.scripts.own_file import naming_own_file
 from trainables.scripts.process import GRACE, LAST_WORDS, ScriptProcess, end_leftovers
+from trainables.scripts.reading import Reading, TrainsOn
 from trainables.scripts.saving import CLOSE, LATER, Saves
 from trainables.scripts.skipped_steps import why_not_its_own
 from trainables.scripts.starting_over import begin_counting_anew, why_over
-from trainables.scripts.step_count import COUNTED, REPORTED, Reading, StepCount, TrainsOn
+from trainables.scripts.step_count import COUNTED, REPORTED, StepCount
 from trainables.scripts.trial_folder import (
     ANSWER,
     COMPARED,
@@ -218,7 +219,8 @@ class ScriptRun(Run):
 
         Another trial of the sweep may have shown how it counts. Otherwise the training starts over, without the files.
         """
-        known = next((other for other in self._folder.memories_of_others() if other.get("shift") is not None), None)
+        others = self._folder.memories_of_others()
+        known = next((each for each in others if each.get("shift") is not None and not each.get("in_doubt")), None)
         if known is not None:
             self._memory.update({name: known[name] for name in ("kind", "key", "shift")})
         else:
@@ -265,11 +267,12 @@ class ScriptRun(Run):
         if self._is_foreign:
             return None
         before, own = dict(self._memory), None if self._count.has_begun else sorted(self._count.values)
-        if self._count.kind is None:
-            others = self._folder.memories_of_others(COMPARED)
-            self._count.usual = next((key for memory in others if (key := memory.get("key"))), None)
+        others = [*self._folder.memories_of_others(COMPARED)] if self._count.kind is None else []
+        if others:
+            self._count.learn(others)
         with naming_own_file(reading, self._folder, self._script.metric):
             step = self._count.place(reading)
+        self._count.compare(others)
         if step is not None and self._process is not None and self._process.code is None:
             self._saves.note_report()
         if self._memory != before:

@@ -17,9 +17,10 @@ from trainables.scripts.errors import error_line
 from trainables.scripts.flags import names_in
 from trainables.scripts.launchers import IN_USE, PORT
 from trainables.scripts.own_file import own_file
+from trainables.scripts.reading import Refused
 from trainables.scripts.saving import is_log
 from trainables.scripts.shared_files import has_checkpoint
-from trainables.scripts.step_count import Refused, StepCount
+from trainables.scripts.step_count import StepCount
 from trainables.scripts.trial_folder import ERRORS, OUTPUT, TrialFolder
 
 _REFUSES = re.compile(

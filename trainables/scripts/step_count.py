@@ -9,15 +9,15 @@ number in the wrong place for ever.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from search.work import ProcessError
+from trainables.scripts import beginning
 from trainables.scripts.line import Value
 from trainables.scripts.names import ENVIRONMENT_STEPS, STEP_WORDS, key_of, may_be_a_setting
 from trainables.scripts.phases import is_another
+from trainables.scripts.reading import Reading, Refused, TrainsOn, TwoValues
 
 OWN, COUNTED, REPORTED = "own", "counted", "reported"
 SEEN = 3  # lines without a step after which a number in them that grows evenly is noticed
@@ -28,59 +28,12 @@ _OF_TRAINER = " Of transformers' Trainer, read Script(file='FOLDER/checkpoint-*/
 NO_COUNT = {"time", "elapsed", "eta", "seconds", "secs", "sec", "memory", "mem", "correct", "lr", "seed"}
 
 
-class Refused(ProcessError):
-    """The script's output cannot be recorded without a guess."""
-
-
-class TwoValues(Refused):
-    """Two lines of one form have different values for the same step: several processes print them, for example."""
-
-
-class TrainsOn(Refused):
-    """The script has a step beyond the horizon."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """One value of the tuned metric. `row`: its number among the rows of a file whose rows name no step. `sure`: the word
-    whose total is the horizon. `counts`: other whole numbers of the line, any of which may be its step."""
-
-    value: Value
-    metrics: Mapping[str, float]
-    steps: Mapping[str, float] = field(default_factory=dict)
-    text: str = ""
-    row: int | None = None
-    reported: bool = False  # through report(), not through output
-    logged: bool = False  # through an experiment logger
-    sure: str | None = None
-    counts: Mapping[str, int] = field(default_factory=dict)
-    totals: Mapping[str, int] = field(default_factory=dict)  # behind its steps: {"epoch": 20} of `epoch 3/20`
-    phase: str = ""  # the words of a printed line before its step
-
-    def __str__(self) -> str:
-        return repr(self.text.strip()[:120])
-
-    @property
-    def form(self) -> str:
-        """The line without its numbers."""
-        return re.sub(r"[-+]?\d[\d.,]*(?:e[-+]?\d+)?", "", self.text, flags=re.I)
-
-    @property
-    def verb(self) -> str:
-        """What the script does with its values."""
-        return "log" if self.logged else "report" if self.reported else "print" if self.row is None else "write"
-
-    @property
-    def place(self) -> str:
-        """Where the value stands."""
-        return "call" if self.logged or self.reported else "line" if self.row is None else "row"
-
-
 @dataclass
 class StepCount:
     """Numbers the steps of one training over all its starts; `memory` and `values` survive an interruption.
 
-    `memory`: "kind" (of the steps), "key" (the script's word for them), "shift" (1 if it counts from 0).
+    `memory`: "kind" (of the steps), "key" (the script's word for them), "shift" (1 if it counts from 0), "in_doubt" (whether
+    it may count from 0 all the same).
     `values`: the known value of each step.
     """
 
@@ -92,6 +45,7 @@ class StepCount:
     notices: list[str] = field(default_factory=list)
     news: dict[str, str] = field(default_factory=dict)  # to tell once in a sweep, by kind
     usual: str | None = None  # the word that counts in the sweep's other trials
+    from_0: frozenset[tuple[str, str]] = frozenset()  # kinds and words that count from 0 in them
     counted: int = 0  # lines of this start
     beyond: str = ""  # what to do about a script that passed the horizon without a value at it; empty while it has not
     _last: int = 0  # last step of this start …
@@ -127,6 +81,16 @@ class StepCount:
         """The total to which the script counts its steps, if it is not the horizon."""
         total, last = reading.totals.get(self.memory.get("key", "")), self.horizon - (self.memory.get("shift") or 0)
         return None if total in (None, last, self.horizon) else total
+
+    def learn(self, others: Sequence[Mapping[str, Any]]) -> None:
+        """Take from the memories of the sweep's other trials, which run the same script, how it counts."""
+        self.usual = next((key for memory in others if (key := memory.get("key"))), None)
+        self.from_0 = frozenset((memory["kind"], memory["key"]) for memory in others if memory.get("shift"))
+
+    def compare(self, others: Sequence[Mapping[str, Any]]) -> None:
+        """Tell if one of these trials was taken to begin its count at another number than this one."""
+        if any(beginning.differ(self.memory, other) for other in others):
+            self.news["begins"] = beginning.difference(self.memory, self.metric)
 
     def place(self, reading: Reading) -> int | None:
         """The step of a new reading; None if the step is known already. Raises Refused."""
@@ -254,7 +218,8 @@ class StepCount:
                 )
             )
         if self.memory["shift"] is None:
-            self.memory["shift"] = int(number == 0)
+            without, others_do = reading.without.get(key, ()), (self.memory["kind"], key) in self.from_0
+            self.memory["shift"] = int(beginning.begins_at_0(number, without, others_do=others_do))
         step = int(number) + self.memory["shift"]
         number_before = None if self._last_reading is None else self._last_reading.steps.get(key)
         if self.memory["shift"] and number == self.horizon and number_before != number - 1:  # 0, 100, … horizon
@@ -297,6 +262,7 @@ class StepCount:
                 f"count that rises from {reading.place} to {reading.place} and name it: Script(step='step')."
             )
         self._refuse_two_counts(reading, key)
+        self._notice_a_doubt(reading, key, step)
         self._last, self._last_reading = step, reading
         self._notice_another_phase(reading, step)
         if known is not None:
@@ -348,6 +314,26 @@ class StepCount:
                     f"{reading} counts {key} {reading.steps[key]:g} and {word} {reading.steps[word]:g}, and {self.horizon} may be "
                     f"the last {key} or the last {word}: write Script(step={key!r}) or Script(step={word!r})."
                 )
+
+    def _notice_a_doubt(self, reading: Reading, key: str, step: int) -> None:
+        """Tell at the second step of a training that it may count from 0."""
+        if self.memory["shift"] or len(self._recent) != 1 or len(self.values) != 1:
+            return
+        first = self._recent[0][0]
+        if first in self.values and beginning.is_doubtful(first, step, reading.without.get(key, ())):
+            self.memory["in_doubt"] = True
+            self.news["doubt"] = beginning.doubt(self.name or key, first, step, reading.verb, self.metric)
+
+    @property
+    def may_be_at_the_horizon(self) -> str:
+        """What to do about a training that has ended one step below its horizon, if it may count from 0; else empty."""
+        last, key = self._last_reading, self.memory.get("key")
+        if last is None or self.memory["shift"] != 0 or self._last != self.horizon - 1:
+            return ""
+        is_alone = len(self.values) == 1 and set(last.without.get(key or "", ())) <= {self._last}
+        if not is_alone and not self.memory.get("in_doubt"):
+            return ""
+        return beginning.ended_in_doubt(self.name or str(key), self._last, last.verb, self.metric)
 
     def look_at_the_end(self) -> None:
         """Tell if a training that has ended before its horizon is at the horizon by another count of its last line."""

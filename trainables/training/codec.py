@@ -3,18 +3,21 @@
 JSON has no tuples, sets or bytes, only string keys, no NaN and no tensors; we write each as an object with one key that
 starts with "$". A dict that has such keys itself is written as pairs, so nothing is ambiguous. NumPy's arrays and
 scalars are stored as tensors and come back unchanged, except those of texts, objects, dates and records, which are
-refused.
+refused. An array of another library that can be read as NumPy's, such as one of JAX, comes back as NumPy's.
 """
 
 from __future__ import annotations
 
 import base64
+import importlib
 import math
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+_SMALL = "ml_dtypes"  # the module of NumPy's bfloat16 and smaller numbers
 
 
 def pack(value: Any) -> tuple[Any, dict[str, Tensor]]:
@@ -53,10 +56,11 @@ def unpack(packed: Any, tensors: dict[str, Tensor]) -> Any:
         return tensors[packed["$tensor"]]
     if "$float" in packed:
         return float(packed["$float"])
-    if "$array" in packed:
-        return tensors[packed["$array"]].numpy()
-    if "$scalar" in packed:
-        return tensors[packed["$scalar"]].numpy()[()]
+    if "$array" in packed or "$scalar" in packed:
+        array = tensors[packed.get("$array") or packed["$scalar"]].numpy()
+        if "of" in packed:
+            array = array.view(getattr(importlib.import_module(_SMALL), packed["of"]))
+        return array if "$array" in packed else array[()]
     if "$bytes" in packed:
         return base64.b64decode(packed["$bytes"])
     if "$size" in packed:
@@ -98,6 +102,8 @@ class _Packer:
             return {"$tensor": self._name(value.detach(), path)}
         if isinstance(value, (np.ndarray, np.generic)):
             return self._pack_array(value, path)
+        if hasattr(value, "__array_namespace__"):
+            return self._pack_array(_as_numpy(value, path), path)
         if kind is bytes:
             return {"$bytes": base64.b64encode(value).decode()}
         if kind in (set, frozenset):
@@ -107,14 +113,16 @@ class _Packer:
         raise _refused(kind.__module__ + "." + kind.__qualname__, path)
 
     def _pack_array(self, value: Any, path: tuple[str, ...]) -> Any:
-        array = np.asarray(value)
+        array, small = np.asarray(value), {}
+        if array.dtype.type.__module__ == _SMALL:  # of which torch knows the bits only
+            small, array = {"of": array.dtype.name}, array.view(f"i{array.itemsize}")
         try:
             if array.dtype.byteorder not in "=|" or array.dtype == np.complex128:
                 raise TypeError
             tensor = torch.from_numpy(np.array(array, order="C") if self._copies else np.empty(0, array.dtype))
         except TypeError:
             raise _refused(f"NumPy {type(value).__name__} of {array.dtype}", path) from None
-        return {"$array" if isinstance(value, np.ndarray) else "$scalar": self._name(tensor, path)}
+        return {"$array" if isinstance(value, np.ndarray) else "$scalar": self._name(tensor, path), **small}
 
     def _pack_dict(self, value: dict[Any, Any], path: tuple[str, ...]) -> Any:
         if all(type(key) is str and not key.startswith("$") for key in value):
@@ -144,6 +152,14 @@ class _Packer:
             return tensor.clone(memory_format=torch.contiguous_format)
         self._storages.add(storage)
         return tensor
+
+
+def _as_numpy(value: Any, path: tuple[str, ...]) -> Any:
+    try:
+        return np.asarray(value)
+    except (TypeError, RuntimeError) as error:  # a key of JAX, or an array that was donated
+        kind = type(value)
+        raise _refused(f"{kind.__module__}.{kind.__qualname__} ({str(error).rstrip('.')})", path) from None
 
 
 def _refused(kind: str, path: tuple[str, ...]) -> TypeError:

@@ -258,6 +258,9 @@ class Script(CommandLine):
         if self.flag is None and self.config is None and added and starts_a_shell(self.command):
             flags = ", ".join(f"--{name}" for name in added)
             return f"a shell starts the training, so it is not checked that the training takes {flags}"
+        if self.flag is not None and self.config is None and added and base_config.is_unknown(self.command, self.flag):
+            words = ", ".join(self.flag.partition("{value}")[0].replace("{name}", name).rstrip() for name in added)
+            return f"flag={self.flag!r}: it is not checked that the training takes {words}"
         return ""
 
     def warnings(self, space: Space, resources: Mapping[str, Any], max_concurrent: int | None) -> list[str]:
