@@ -28,6 +28,7 @@ from orchestrator.reading.out_of_time import out_of_time_words
 from orchestrator.reading.scores import outside, rests_on, scores, unfair, untrained
 from orchestrator.reading.spending import COPIES
 from orchestrator.reading.trial_counts import status_words
+from orchestrator.reading.used_up import used_up
 from orchestrator.record.encoding import seconds_between
 from search.history import Trial, key_of
 from search.records import Status
@@ -270,7 +271,8 @@ def _usual(run: Recorded, found: list[Finding]) -> str:
     if why := untrained(run.about, run.baseline):
         return f"Run the same command again: {why}. {_command(run)}".rstrip()
     few = next(iter(few_trials(run)), None)
-    on = "" if few is None else f"Search longer. {few.sentence} {few.remedy}"
+    used = used_up(run.accounts["over"], run.about["space"], run.history)
+    on = "" if few is None else f"{'' if used else 'Search longer. '}{few.sentence} {few.remedy}"
     if dear := starts(run):
         on = f"Reduce the time of starts before you search longer. {dear[0].sentence} {dear[0].remedy}"
     if best.status is not Status.COMPLETED:
@@ -290,7 +292,8 @@ def _usual(run: Recorded, found: list[Finding]) -> str:
     if why := unfair(best, run.baseline, run.history.horizon):
         return f"Find out why the gain is unknown ({why}): {orchestrator_line('logs', name, run.baseline.number)}"
     if _gain(run) <= 0:
-        return "Search longer, or widen the space: nothing better than the baseline was found."
+        how = "Add values to the space" if used else "Search longer, or widen the space"
+        return f"{how}: nothing better than the baseline was found."
     noisy = [finding for finding in found if finding.severity == "serious" and finding.key in BY_SEEDS]
     use = orchestrator_line("export", name)
     if few is not None:
