@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import isfinite, sqrt
-from statistics import variance
-
-from scipy.stats import t as student
 
 from orchestrator.console.own_commands import orchestrator_line
 from orchestrator.console.plurals import plural
@@ -23,6 +19,7 @@ from orchestrator.page.recorded import Recorded
 from orchestrator.page.sections.health import checks
 from orchestrator.page.words import brief, duration, listed, number, place, setting, settings
 from orchestrator.reading.ahead import ahead_words
+from orchestrator.reading.certainty import against_noise, noise_between_seeds
 from orchestrator.reading.costs import WORTH_SAYING, cost_words
 from orchestrator.reading.out_of_time import out_of_time_words
 from orchestrator.reading.scores import outside, rests_on, scores, unfair, untrained
@@ -46,8 +43,6 @@ DOUBTS = ("alike", "edited", "resumed", "shared")  # checks whose serious findin
 BY_SEEDS = ("noise", "copies")  # checks of the repetitions, which have their place among the usual steps
 FAILING, LEAST_FAILING = 0.2, 2  # of the trials that have ended, and at least: their cause comes before more search
 LEAST_APART = 1.0  # seconds between two drivers: what a start takes anyway
-SURE = 0.975  # quantile of Student's t: a lead beyond it is no luck of one comparison in twenty
-SURE_BY_NORMAL = 2.0  # the same with many repetitions
 
 
 def section(run: Recorded) -> Section:
@@ -155,7 +150,7 @@ def _evidence(run: Recorded) -> str:
     first = f"{number(run.value(best.loss))} when it was found"
     if len(mine.losses) == 1:
         return f"Trained once more on a fresh seed: {scores} ({first}). One repetition does not measure the noise."
-    noise = _noise(found)
+    noise, _ = noise_between_seeds([finalist.losses for finalist in found])
     if noise == 0 and len(set(mine.losses)) == 1:
         return (
             f"Not confirmed: {len(mine.losses)} fresh seeds gave equal values: {scores} ({first}). The training may not use its "
@@ -178,19 +173,12 @@ def _against_noise(run: Recorded, mine: Finalist, noise: float) -> str:
         or key_of(baseline.config) == key_of(mine.trial.config)
     ):
         return ""
-    error = noise * sqrt(1 / len(mine.losses) + 1 / _runs(run, baseline))
-    lead, freedom = _gain(run), _freedom(confirmed(run.history))
-    if lead <= 0:
+    gain, (_, freedom) = _gain(run), noise_between_seeds([finalist.losses for finalist in confirmed(run.history)])
+    if gain <= 0:
         return "On fresh seeds it does not beat the baseline."
-    sure = float(student.ppf(SURE, freedom))
-    if error and SURE_BY_NORMAL * error < lead <= sure * error:
-        return (
-            f"The lead over the baseline is {brief(lead / error)} times its standard error ({number(error)}): not enough with so "
-            f"few repetitions, it would have to be {brief(sure)} times."
-        )
-    if lead > sure * error:
-        return f"The lead over the baseline is {brief(lead / error)} times its standard error ({number(error)}): more than noise explains."
-    return f"The lead over the baseline is {brief(lead / error)} times its standard error ({number(error)}): noise could explain it."
+    lead = against_noise(gain, noise, freedom, len(mine.losses), _runs(run, baseline))
+    needed = f", it would have to be {brief(lead.sure)} times" if lead.is_too_rarely_repeated else ""
+    return f"The lead over the baseline is {brief(lead.times)} times its standard error ({number(lead.error)}): {lead.words}{needed}."
 
 
 def _endings(run: Recorded) -> Iterator[tuple[str, int]]:
@@ -330,19 +318,6 @@ def _gain(run: Recorded) -> float:
 def _runs(run: Recorded, trial: Trial) -> int:
     """How many trainings the score of a trial is the mean of."""
     return next((len(each.losses) for each in confirmed(run.history) if each.trial is trial and each.losses), 1)
-
-
-def _noise(found: list[Finalist]) -> float | None:
-    """The standard deviation between seeds, pooled over the finalists; None without two runs of one."""
-    groups = [[loss for loss in each.losses if isfinite(loss)] for each in found]
-    groups = [group for group in groups if len(group) >= 2]
-    freedom = _freedom(found)
-    return sqrt(sum(variance(group) * (len(group) - 1) for group in groups) / freedom) if freedom else None
-
-
-def _freedom(found: list[Finalist]) -> int:
-    """The degrees of freedom of the deviation between seeds."""
-    return sum(max(0, sum(map(isfinite, each.losses)) - 1) for each in found)
 
 
 def _command(run: Recorded) -> str:
