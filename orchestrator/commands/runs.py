@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -128,11 +129,15 @@ def _about(run: Glance) -> str:
 
 FRESH = "fresh seeds"  # whose mean the best value is; the column is there if a run has trained its best again
 DIVERGED = "diverged"  # there if any trial has
+GAIN = "gain"  # over the baseline; there if a run has one
+OPTIONAL = (FRESH, DIVERGED, GAIN)
+DOUBT = "?"  # beside a gain that is not certain
 COLUMNS = (
     "run",
     "state",
     "last",
     "best",
+    GAIN,
     FRESH,
     "trials",
     "tags",
@@ -143,22 +148,24 @@ COLUMNS = (
     "metric",
 )  # by importance
 ORDER = (  # from left to right
-    "run", "state", "trials", "failed", DIVERGED, "metric", "best", FRESH, "cost", "last", "size", "tags",
+    "run", "state", "trials", "failed", DIVERGED, "metric", "best", GAIN, FRESH, "cost", "last", "size", "tags",
 )  # fmt: skip
-NUMERIC = ("trials", "failed", DIVERGED, "best", FRESH, "cost", "last", "size")
+NUMERIC = ("trials", "failed", DIVERGED, "best", GAIN, FRESH, "cost", "last", "size")
 GAP = 2  # between two columns
 
 
 def _print(found: list[Glance]) -> None:
-    """A table with as many columns as the screen has room for, and notes and failures below it."""
+    """A table with as many columns as the screen has room for, and notes and failures below it; in a pipe with all."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
     rows = [_row(run) for run in found]
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in COLUMNS}
-    names = [name for name in COLUMNS if name not in (FRESH, DIVERGED) or any(row[name] for row in rows)]
-    count = max(n for n in range(1, len(names) + 1) if n == 1 or _fits(widths, names[:n], console.width))
+    names = [name for name in _by_importance(rows) if name not in OPTIONAL or any(row[name] for row in rows)]
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = max(console.width, _width(widths, names))
+    count = max(n for n in range(1, len(names) + 1) if n == 1 or _width(widths, names[:n]) <= console.width)
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
     shown = [name for name in ORDER if name in names[:count]]
     for name in shown:
@@ -166,13 +173,31 @@ def _print(found: list[Glance]) -> None:
     for row in rows:
         table.add_row(*(row[name] for name in shown))
     console.print(table)
+    if any(row[GAIN].endswith(DOUBT) for row in rows) and GAIN in shown:
+        console.print(
+            f"{DOUBT} a gain that is not confirmed on fresh seeds, or that noise could explain", highlight=False
+        )
+    if count < len(names):
+        left = ", ".join(name for name in ORDER if name in names[count:])
+        how = f"COLUMNS={_width(widths, names)} before the command shows them, and so does --json"
+        console.print(f"No room for {left}: {how}.", highlight=False)
     for run in found:
         for line in _below(run):
             console.print(f"{run.folder.name}: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _fits(widths: dict[str, int], names: Sequence[str], width: int) -> bool:
-    return sum(widths[name] for name in names) + GAP * len(names) <= width
+def _by_importance(rows: Sequence[dict[str, str]]) -> list[str]:
+    """The columns; the metric comes before its values where runs have different ones."""
+    if len({row["metric"] for row in rows if row["metric"]}) < 2:
+        return list(COLUMNS)
+    rest = [name for name in COLUMNS if name != "metric"]
+    rest.insert(rest.index("best"), "metric")
+    return rest
+
+
+def _width(widths: dict[str, int], names: Sequence[str]) -> int:
+    """That of a table with these columns."""
+    return sum(widths[name] for name in names) + GAP * len(names)
 
 
 def _row(run: Glance) -> dict[str, str]:
@@ -189,10 +214,19 @@ def _row(run: Glance) -> dict[str, str]:
         DIVERGED: str(run.facts["trials"].get("diverged", "")),
         "metric": run.facts["metric"],
         "best": "–" if best is None or best["value"] is None else f"{best['value']:.4g}",
+        GAIN: _gain(run),
         FRESH: str(len(best["confirmed"])) if best is not None and rests_on(best) else "",
         "cost": trainings(run.facts["spent"]),
         "last": _when(run),
     }
+
+
+def _gain(run: Glance) -> str:
+    from orchestrator.reading.certainty import BEYOND_NOISE
+
+    if (gain := run.facts["gain"]) is None:
+        return ""
+    return f"{gain.value:.4g}{'' if gain.certainty in ('', BEYOND_NOISE) else f' {DOUBT}'}"
 
 
 def _below(run: Glance) -> Iterator[str]:

@@ -12,6 +12,7 @@ from search.records import Status
 
 SURE = 0.975  # quantile of Student's t: a lead beyond it is no luck of one comparison in twenty
 SURE_BY_NORMAL = 2.0  # the same with many repetitions
+BEYOND_NOISE = "more than noise explains"
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Lead:
     def words(self) -> str:
         if self.is_too_rarely_repeated:
             return "not enough with so few repetitions"
-        return "more than noise explains" if self.times > self.sure else "noise could explain it"
+        return BEYOND_NOISE if self.times > self.sure else "noise could explain it"
 
 
 def noise_between_seeds(groups: Iterable[Sequence[float]]) -> tuple[float | None, int]:
