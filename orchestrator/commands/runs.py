@@ -1,4 +1,4 @@
-"""Keep runs: list them, tag them, rename them, remove them."""
+"""Keep runs: list them, tag them, rename them, remove them, free their disk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.commands.app import Run, Runs, app, told
+from orchestrator.commands.app import Run, Runs, app, matching, told
 from orchestrator.console.plurals import plural
 from orchestrator.errors import BadInput
 
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from orchestrator.reading.runs import Glance
 
 
+Several = Annotated[
+    list[str],
+    typer.Argument(metavar="RUN...", help="Names of runs under --runs, paths of their folders, or patterns: 'seed*'."),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DEFAULT = Path("runs")  # a folder that a project without a sweep does not have yet
 
 
@@ -87,15 +92,15 @@ def rename(run: Run, name: Annotated[str, typer.Argument(help="The new name.")],
 @app.command()
 @told
 def rm(
-    run: Annotated[list[str], typer.Argument(help="Names of runs under --runs, or paths of their folders.")],
+    run: Several,
     runs: Runs = Path("runs"),
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Remove runs with everything in them, after asking."""
-    from orchestrator.reading.keeping import at_rest, remove, run_to_change
+    from orchestrator.reading.keeping import at_rest, remove
     from orchestrator.reading.runs import look
 
-    folders = list(dict.fromkeys(run_to_change(each, runs) for each in run))
+    folders = _folders(run, runs, "rm")
     for folder in folders:  # refuse before anything is removed
         with at_rest(folder, "remove"):
             pass
@@ -106,6 +111,41 @@ def rm(
     for folder in folders:
         remove(folder)
         typer.echo(f"removed {folder}")
+
+
+@app.command()
+@told
+def prune(run: Several, runs: Runs = Path("runs"), yes: Yes = False) -> None:
+    """Delete the checkpoints of all trials but the best, its repetitions and the baseline, after asking; the record stays."""
+    from orchestrator.reading.keeping import at_rest
+    from orchestrator.reading.pruning import prune as prune_run
+    from orchestrator.reading.pruning import spare
+
+    found = []
+    for folder in _folders(run, runs, "prune"):
+        with at_rest(folder, "prune"):  # refuse before anything is deleted
+            found.append(spare(folder))
+    found = [each for each in found if each.freed]
+    for each in found:
+        stay = f"; kept: {', '.join(each.kept)}" if each.kept else ""
+        what = f"checkpoints of {plural(len(each.trials), 'trial')}" if each.trials else "Ray's own files"
+        typer.echo(f"{each.folder}: {_size(each.bytes)}, {what}{stay}")
+        if each.later:
+            typer.echo(f"  {each.later}")
+    if not found:
+        typer.echo("nothing to delete")
+    elif not yes:
+        _confirm("Delete them for good?")
+    for each in found:
+        typer.echo(f"{each.folder}: {_size(prune_run(each))} are free now")
+
+
+def _folders(given: list[str], runs: Path, command: str) -> list[Path]:
+    """Those of the runs, patterns replaced by what they match, each once."""
+    from orchestrator.reading.keeping import run_to_change
+
+    found = [run_to_change(name, runs) for each in given for name in matching(each, runs, command)]
+    return list({folder.resolve(): folder for folder in found}.values())
 
 
 def _confirm(question: str) -> None:
