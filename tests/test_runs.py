@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 from orchestrator import Result, Space, choice, launch, run
 from orchestrator.commands import app
-from orchestrator.errors import BadInput, RunInUse
+from orchestrator.errors import BadInput, RunInUse, StorageError
 from orchestrator.reading.audit import audit
 from orchestrator.reading.export import best_as_yaml
 from orchestrator.reading.keeping import remove, rename
@@ -32,6 +32,7 @@ from orchestrator.reading.runs import glances, look
 from orchestrator.reading.share import share
 from orchestrator.record import remarks
 from orchestrator.record.ledger import FILE, Ledger
+from orchestrator.record.opening import lock_run
 from orchestrator.record.remarks import Remarks, add_note, add_tags, moved_to
 from orchestrator.record.schema import STATE
 from orchestrator.record.storage import find_run
@@ -322,6 +323,19 @@ def test_run_takes_a_note_and_tags_and_the_same_call_does_not_undo_later_ones(tm
     with pytest.raises(BadInput, match="tag 'not this'"):
         run(small_sweep(name="other"), runs=tmp_path, simulate=True, tags=["not this"])
     assert not (tmp_path / "other").exists()
+
+
+def test_the_second_of_two_starts_in_the_same_second_is_told_that_the_run_is_in_use(tmp_path: Path) -> None:
+    """It was told that the ledger is still being created, with the exit code of a broken disk."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    lock = lock_run(folder)
+    (folder / FILE).touch()  # as SQLite makes it, before its tables
+    with pytest.raises(RunInUse, match="in use by another driver"):
+        run(small_sweep(), runs=tmp_path, simulate=True, quiet=True)
+    lock.release()
+    with pytest.raises(StorageError, match="still being created"):
+        run(small_sweep(), runs=tmp_path, simulate=True, quiet=True)
 
 
 # Rename
