@@ -10,6 +10,8 @@ from orchestrator.console.typed_command import recorded_line
 from orchestrator.definition.description import NO_POLICY, described_population
 from orchestrator.money.amounts import budget_words, trainings
 from orchestrator.page.analysis.idle import idle, simulated_seconds
+from orchestrator.page.analysis.influence import influences_in
+from orchestrator.page.analysis.words import counted, percent
 from orchestrator.page.charts import Section, Table
 from orchestrator.page.health.copies import copies
 from orchestrator.page.health.finding import Finding
@@ -51,6 +53,7 @@ def section(run: Recorded) -> Section:
         ("What won", _won(run) + _without_baseline(run, found)),
         ("By how much", _lead(run, found)),
         ("On what evidence", _evidence(run)),
+        ("What mattered", _mattered(run)),
         ("What it cost", _cost(run)),
         ("What next", _next(run, found)),
     ]
@@ -179,6 +182,22 @@ def _against_noise(run: Recorded, mine: Finalist, noise: float) -> str:
     lead = against_noise(gain, noise, freedom, len(mine.losses), _runs(run, baseline))
     needed = f", it would have to be {brief(lead.sure)} times" if lead.is_too_rarely_repeated else ""
     return f"The lead over the baseline is {brief(lead.times)} times its standard error ({number(lead.error)}): {lead.words}{needed}."
+
+
+def _mattered(run: Recorded) -> str:
+    """The parameter that mattered most; empty if no influence is proved, as with few trials, or if its section fails."""
+    try:
+        proved = [(each, bar) for each in reversed(influences_in(run)) for bar in each.bars if bar.shows]
+    except Exception:
+        return ""
+    if not proved:
+        return ""
+    found, most = proved[0]
+    share = f"{percent(most.share)} ({percent(most.low)} to {percent(most.high)})"
+    return (
+        f"Most of all {most.name}: {found.stage.where}, it accounts for {share} of the variation between "
+        f"{counted(found.trials, 'trial')}; see Parameters."
+    )
 
 
 def _endings(run: Recorded) -> Iterator[tuple[str, int]]:
