@@ -26,6 +26,7 @@ from orchestrator import Result, Space, choice, launch, run
 from orchestrator.commands import app
 from orchestrator.errors import BadInput, RunInUse, StorageError
 from orchestrator.reading.audit import audit
+from orchestrator.reading.dry_run import print_plan
 from orchestrator.reading.export import best_as_yaml
 from orchestrator.reading.keeping import remove, rename
 from orchestrator.reading.runs import glances, look
@@ -349,6 +350,10 @@ def test_a_renamed_run_is_continued_under_its_new_name(runs: Path, capsys: pytes
     assert "name: old → better" in recorded(runs / "better", "sweep")[-1]["change"]
     assert reading(runs / "better", lambda ledger: audit(more, ledger)).differences == ()
     capsys.readouterr()
+    print_plan(small_sweep(name="old", num_samples=1), runs / "old")
+    assert "was renamed to better; a start makes a new run. To continue that one, use --name better." in (
+        " ".join(capsys.readouterr().out.split())
+    )
     run(small_sweep(name="old", num_samples=1), runs=runs, simulate=True)  # the old name: a new run, with a word
     said = capsys.readouterr().err
     assert f"{runs / 'old'} was renamed to better; this is a new run." in said
