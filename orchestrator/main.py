@@ -274,6 +274,7 @@ def drive(
     from orchestrator.reading.room import no_room
     from orchestrator.reading.state import state_before
     from orchestrator.record.ledger import Ledger
+    from orchestrator.record.opening import or_in_use
     from orchestrator.record.remarks import check_tags, moved_to, remark_once
     from orchestrator.record.resume_check import make_ready
     from orchestrator.record.schema import STATE
@@ -281,8 +282,9 @@ def drive(
 
     check_tags(tags)
     with alone(sweep, console):
-        afresh = make_ready(sweep, folder)
-        before = state_before(folder)
+        with or_in_use(folder):
+            afresh = make_ready(sweep, folder)
+            before = state_before(folder)
         renamed = None if folder.exists() else moved_to(folder)
         ledger = Ledger.write(folder)
         try:

@@ -30,6 +30,7 @@ def tell_end(
     from orchestrator.console.typed_command import again, more
     from orchestrator.reading.printed_summary import print_summary
     from orchestrator.reading.room import budget_with_room, no_room
+    from orchestrator.reading.used_up import instead_words, used_up
 
     out = Console()
     if is_smoke and problem is None and not driver.stop_reason and not _broken(driver):
@@ -57,7 +58,10 @@ def tell_end(
         )
     else:
         room = budget_with_room(driver.sweep, driver.places.folder, driver.history)
-        line = more(driver.sweep, driver.over, driver.history.started, budget=room)
+        if why := used_up(driver.over, ledger.sweep()["description"]["space"], driver.history):
+            line = f"would bring nothing new: {why}; {instead_words(driver.history)}"
+        else:
+            line = more(driver.sweep, driver.over, driver.history.started, budget=room)
         out.print(f"More trials  {line}", highlight=False, soft_wrap=True)
 
 

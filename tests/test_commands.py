@@ -246,8 +246,9 @@ def test_the_table_of_trials_has_a_row_for_each_with_its_configuration_and_cost(
     done = orchestrator("export", "run", "--runs", ".", "--trials", cwd=tmp_path)
     rows = list(csv.DictReader(done.stdout.splitlines()))
     assert list(rows[0]) == [
-        "trial", "config.batch_size", "config.learning_rate", "config.momentum", "value", "status", "step", "reason", "seconds",
-        "task", "origin", "full_trainings",
+        "trial", "config.batch_size", "config.learning_rate", "config.momentum", "value", "metric.train_loss", "status", "step",
+        "reason", "seconds",
+        "task", "origin", "repeats", "seed", "full_trainings",
     ]  # fmt: skip
     for row, trial in zip(rows, driver.history, strict=True):
         shown = (int(row["trial"]), float(row["config.momentum"]), float(row["value"]), row["status"], int(row["step"]))

@@ -70,13 +70,15 @@ def test_the_cost_to_reach_the_others_best_is_that_of_each_run(two: Comparison) 
 
 def test_the_verdict_names_pairs_of_runs_and_the_chance(two: Comparison) -> None:
     (verdict,) = verdicts(two)
-    assert verdict.startswith("fast ends better than slow by 0.2 loss, in 9 of 9 pairs of runs (Mann-Whitney p = 0.1")
-    assert verdict.endswith("this may be chance).")
+    assert verdict == (
+        "At equal cost (3 full trainings), fast is better than slow by 0.2 loss, in 9 of 9 pairs of runs (Mann-Whitney p = 0.1; "
+        "this may be chance)."
+    )
 
 
 def test_one_run_each_is_said_to_be_weak(tmp_path: Path) -> None:
     found = compare([one(tmp_path / "a", [0.5]), one(tmp_path / "b", [0.4])])
-    assert verdicts(found) == ["b ends better than a by 0.1 loss (one run each)."]
+    assert verdicts(found) == ["At equal cost (1 full training), b is better than a by 0.1 loss (one run each)."]
     assert any("with another seed the order may be different" in warning for warning in found.warnings)
 
 
@@ -142,8 +144,74 @@ def test_the_winner_on_fresh_seeds_is_compared(tmp_path: Path) -> None:
     folder = tell(tmp_path / "again", [Told(lucky, [0.3]), Told(sound, [0.5]), *again], sweep)
     found = compare([Group("again", (read(folder),)), one(tmp_path / "b", [0.55])])
     assert as_data(found)["groups"][0]["best"] == [0.5]
-    assert verdicts(found) == ["b ends better than again by 0.05 loss (one run each)."]
-    assert any("1 of 2 runs have none" in warning for warning in found.warnings)
+    assert any("Only 1 of 2 runs have a winner confirmed on fresh seeds" in warning for warning in found.warnings)
+
+
+def test_the_longer_run_is_not_ahead_because_it_is_longer(tmp_path: Path) -> None:
+    found = compare([one(tmp_path / "long", [0.9, 0.8, 0.7, 0.1]), one(tmp_path / "short", [0.9, 0.5])])
+    assert verdicts(found) == [
+        "At equal cost (2 full trainings), short is better than long by 0.3 loss (one run each). At the end (long 4, short 2 full "
+        "trainings), long is better than short by 0.4 loss (one run each)."
+    ]
+    assert as_data(found)["verdicts"] == sections(found)[0].sentences[:1] == verdicts(found)
+
+
+def test_a_run_without_a_result_at_the_common_cost_is_named(tmp_path: Path) -> None:
+    config = {"learning_rate": 0.1, "momentum": 0.5, "batch_size": 8}
+    cut = [Told(config | {"momentum": n / 10}, [0.9, 0.8], Status.STOPPED) for n in range(3)]
+    sweep = small_sweep(name="late", workload=Quadratic(horizon=2))
+    late = Group("late", (read(tell(tmp_path / "late", [*cut, Told(config, [0.9, 0.3])], sweep)),))
+    (verdict,) = verdicts(compare([late, one(tmp_path / "early", [0.5])]))
+    assert verdict.startswith(
+        "At equal cost (1 full training), there is no completed full training yet in every run of late. At the end (late 4, early 1 "
+    )
+    assert "late is better than early by 0.2 loss" in verdict
+
+
+def confirmed(folder: Path, first: float, again: float, *others: float) -> Group:
+    """A run that trained the configuration of its first trial again."""
+    config = {"learning_rate": 0.1, "momentum": 0.5, "batch_size": 8}
+    rest = [Told(config | {"momentum": n / 100}, [loss]) for n, loss in enumerate(others)]
+    trials = [Told(config, [first]), *rest, Told(config, [again], origin=FINALIST)]
+    sweep = small_sweep(name=folder.name, workload=Quadratic(horizon=1), finalists=1)
+    return Group(folder.name, (read(tell(folder, trials, sweep)),))
+
+
+def test_a_mean_on_fresh_seeds_is_not_compared_with_a_first_score(tmp_path: Path) -> None:
+    found = compare([confirmed(tmp_path / "a", 0.3, 0.6), one(tmp_path / "b", [0.5])])
+    assert verdicts(found) == ["At equal cost (1 full training), a is better than b by 0.2 loss (one run each)."]
+    assert any("Only 1 of 2 runs have a winner confirmed" in warning for warning in found.warnings)
+
+
+def test_fresh_seeds_decide_between_runs_that_cost_the_same(tmp_path: Path) -> None:
+    found = compare([confirmed(tmp_path / "a", 0.3, 0.6), confirmed(tmp_path / "b", 0.4, 0.5)])
+    assert verdicts(found) == [
+        "At equal cost (1 full training) and on fresh seeds, b is better than a by 0.1 loss (one run each)."
+    ]
+
+
+def test_fresh_seeds_are_named_where_the_longer_run_is_confirmed_too(tmp_path: Path) -> None:
+    found = compare([confirmed(tmp_path / "a", 0.3, 0.6), confirmed(tmp_path / "b", 0.1, 0.5, 0.9, 0.8)])
+    assert verdicts(found) == [
+        "At equal cost (1 full training), b is better than a by 0.2 loss (one run each). At the end (a 1, b 3 full trainings), on "
+        "fresh seeds, b is better than a by 0.1 loss (one run each)."
+    ]
+
+
+def test_the_printed_curve_ends_with_the_last_value(tmp_path: Path) -> None:
+    """The winner's final jump was lost if it came after the last column's right edge."""
+    found = compare([one(tmp_path / "short", [0.9, 0.8, 0.1]), one(tmp_path / "long", [0.9] * 97)])
+    short, long = printed(found, 80).split("higher line is a better value\n")[1].splitlines()[:2]
+    assert short.rstrip().endswith("█")
+    assert long.endswith("▁")
+
+
+def test_a_long_curve_ends_with_its_last_value(tmp_path: Path) -> None:
+    """Rounding put the last of the places short of the end, where the run had reached its best."""
+    config = {"learning_rate": 0.1, "momentum": 0.5, "batch_size": 8}
+    trials = [Told(config | {"momentum": n / 1000}, [1 - n / 1000] * 3) for n in range(147)]
+    run = read(tell(tmp_path / "long", trials, small_sweep(workload=Quadratic(horizon=3))))
+    assert curve(Group("long", (run,)), in_full_trainings).median[-1] == trials[-1].values[-1]
 
 
 def test_a_renamed_run_is_called_as_its_folder(tmp_path: Path) -> None:

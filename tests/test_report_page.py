@@ -6,6 +6,7 @@ import io
 import json
 import math
 import re
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -20,8 +21,11 @@ import pytest
 from rich.console import Console
 
 from orchestrator import Result
+from orchestrator.console.own_commands import by_name, orchestrator_line
+from orchestrator.console.typed_command import recorded_line
 from orchestrator.driving.time_spent import OUT_OF_TIME, SPENT
 from orchestrator.errors import BadInput
+from orchestrator.page.analysis.influence import influences_in
 from orchestrator.page.charts import Axis, Chart, Images, Parallel, Section, Series, Surface, Table
 from orchestrator.page.compared.groups import Group, compare
 from orchestrator.page.document import Document, answer_lines, document
@@ -117,7 +121,9 @@ def test_a_section_that_fails_costs_only_itself_and_says_why(run: Ledger) -> Non
 
 def test_the_answer_of_a_confirmed_run(run: Ledger) -> None:
     told = answers(run)
-    assert list(told) == ["What won", "By how much", "On what evidence", "What it cost", "What next"]
+    assert list(told) == [
+        "What won", "By how much", "On what evidence", "What mattered", "What it cost", "What next",
+    ]  # fmt: skip
     facts = Recorded.of(run)
     assert facts.best is not None
     assert facts.baseline is not None
@@ -130,7 +136,38 @@ def test_the_answer_of_a_confirmed_run(run: Ledger) -> None:
     assert "more than noise explains" in told["On what evidence"]
     assert told["What it cost"].startswith("23.0 full trainings: ")
     assert "27 trials: 19 trained to the end, 4 stopped early and 4 failed." in told["What it cost"]
-    assert told["What next"] == f"Use it: orchestrator export {run.folder}"
+    assert told["What next"] == f"Use it: orchestrator export {run.folder.parent.name}/{run.folder.name}"
+
+
+def test_the_parameter_that_matters_most_is_on_the_first_screen(run: Ledger) -> None:
+    told = answers(run)["What mattered"]
+    proved = [(each, bar) for each in influences_in(Recorded.of(run)) for bar in each.bars[:1] if bar.shows]
+    stage, first = proved[-1]
+    assert told.startswith(f"Most of all {first.name}: {stage.stage.where}, it accounts for ")
+    assert told.endswith(" trials; see Parameters.")
+
+
+def test_a_page_that_is_shared_has_no_paths_of_this_machine(
+    run: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four times a report had the path of the environment in which it was made."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    text = markdown(document(run), "figures")[0]
+    assert "orchestrator export" in text
+    for path in (sys.prefix, str(run.folder), str(tmp_path)):
+        assert path not in text
+    assert orchestrator_line("list").split()[0] != "orchestrator", "in a terminal it must be found"
+
+
+def test_the_command_that_continues_is_without_paths_on_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    typed = {"command": ["/home/me/project/tune.py", "--budget", "3"], "code": {"folder": "/home/me/elsewhere"}}
+    with by_name():
+        assert recorded_line(typed) == "python tune.py --budget 3"
+    assert "/home/me" in recorded_line(typed)
 
 
 def test_repetitions_that_are_copies_confirm_nothing(tmp_path: Path) -> None:
@@ -380,7 +417,7 @@ def test_the_page_and_show_tell_one_gain_on_fresh_seeds_without_exponents(tmp_pa
     ledger.close()
     assert told["By how much"] == "0.9605 against the baseline's 0.35: better by 0.6105 (174 % higher)."
     assert re.search(r"is \d+ times its standard error", told["On what evidence"])
-    assert re.search(r"against the baseline +better by 0\.6105", out.getvalue())
+    assert re.search(r"against the baseline, more than noise explains +better by 0\.6105", out.getvalue())
 
 
 @pytest.mark.parametrize(("mode", "fresh", "by", "evidence"), [

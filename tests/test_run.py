@@ -67,6 +67,20 @@ def test_a_result_has_the_curves_of_all_metrics(place: Path) -> None:
     assert len(curves.pivot(index="step", columns="trial", values="loss").columns) == 3
 
 
+def test_the_table_has_the_other_metrics_and_what_a_finalist_repeats(place: Path) -> None:
+    """A table for a paper needed a merge of curves, and a comparison of floats."""
+    result = run(told(both, finalists=1, confirmations=2), simulate=True)
+    last = result.curves.groupby("trial").last()
+    assert list(result.trials["metric.norm"]) == list(last["norm"]) == [6.0] * 5
+    assert list(result.trials.columns)[1:3] == ["value", "metric.norm"]
+    assert "metric.loss" not in result.trials
+    fresh = result.trials[result.trials["origin"] == "finalist"]
+    assert list(fresh["repeats"]) == [result.trial] * 2
+    assert result.trials["repeats"].count() == 2
+    assert result.trials["seed"].nunique() == 5
+    assert result.value == result.trials.groupby("repeats")["value"].mean()[result.trial]
+
+
 def falling(config: Any, state: Any) -> Iterator[Any]:
     for step in range(1, 4):
         yield {"loss": config["x"] / step}
@@ -79,7 +93,9 @@ def test_it_returns_the_best_configuration_and_all_trials(place: Path) -> None:
     assert result.value == min(values)
     assert result.config == {"x": pytest.approx(3 * min(values))}
     trials = result.trials
-    assert list(trials.columns) == ["config.x", "value", "status", "step", "reason", "seconds", "task", "origin"]
+    assert list(trials.columns) == [
+        "config.x", "value", "status", "step", "reason", "seconds", "task", "origin", "repeats", "seed",
+    ]  # fmt: skip
     assert trials.loc[result.trial, "value"] == result.value
     assert set(trials["status"]) == {"completed"}
     assert set(trials["step"]) == {3}

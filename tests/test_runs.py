@@ -10,9 +10,10 @@ import shutil
 import signal
 import socket
 import sqlite3
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,21 +24,26 @@ from typer.testing import CliRunner
 
 from orchestrator import Result, Space, choice, launch, run
 from orchestrator.commands import app
-from orchestrator.errors import BadInput, RunInUse
+from orchestrator.errors import BadInput, RunInUse, StorageError
 from orchestrator.reading.audit import audit
+from orchestrator.reading.dry_run import print_plan
 from orchestrator.reading.export import best_as_yaml
 from orchestrator.reading.keeping import remove, rename
 from orchestrator.reading.runs import glances, look
 from orchestrator.reading.share import share
 from orchestrator.record import remarks
 from orchestrator.record.ledger import FILE, Ledger
+from orchestrator.record.opening import lock_run
 from orchestrator.record.remarks import Remarks, add_note, add_tags, moved_to
 from orchestrator.record.schema import STATE
 from orchestrator.record.storage import find_run
-from search.records import start
+from search.records import BASELINE, FINALIST, start
 from tests import eventful
 from tests.pages import BASE, add_trial, made_up
-from tests.support import recorded, sequence, simulated, small_sweep
+from tests.support import ROOT, recorded, sequence, simulated, small_sweep
+from tests.told import Told, tell
+from trainables.workloads.callable import FromFunction
+from trainables.workloads.quadratic import Quadratic
 from trainables.workloads.script import Script
 
 NOBODY = 65534
@@ -132,8 +138,62 @@ def test_a_word_that_is_no_command_gets_a_hint(word: str, hint: str) -> None:
 @pytest.mark.parametrize("width", [200, 80, 40, 20])
 def test_a_list_fits_the_screen(runs: Path, width: int) -> None:
     lines = command("list", "--runs", str(runs), width=width)[1].splitlines()
-    assert len(lines) == 3
+    assert [line.split()[0] for line in lines[:3]] == ["run", "new", "old"]
     assert max(map(len, lines)) <= width
+    left_out = " ".join(" ".join(lines[3:]).split())
+    assert bool(left_out) == (width < 80)
+    if left_out:
+        columns = int(re.search(r"No room for .*size, tags: COLUMNS=(\d+) before", left_out)[1])  # type: ignore[index]
+        assert "No room" not in command("list", "--runs", str(runs), width=columns)[1]
+        assert "No room" in command("list", "--runs", str(runs), width=columns - 1)[1]
+
+
+def with_gain(folder: Path, best: float, *fresh: float, **changes: Any) -> None:
+    base = {"learning_rate": 0.1, "momentum": 0.0, "batch_size": 8}
+    good = base | {"momentum": 0.5}
+    trials = [Told(base, [1.0], origin=BASELINE), Told(good, [best])]
+    trials += [Told(good, [loss], origin=FINALIST) for loss in fresh]
+    tell(folder, trials, small_sweep(name=folder.name, workload=Quadratic(horizon=1), baseline=base, **changes))
+
+
+def test_a_list_shows_the_gain_over_the_baseline_and_its_doubt(tmp_path: Path) -> None:
+    with_gain(tmp_path / "sure", 0.4, 0.5, 0.501, 0.499, 0.5)
+    with_gain(tmp_path / "new", 0.4)
+    with_gain(tmp_path / "worse", 2.0, 2.0)
+    code, text = command("list", "--runs", str(tmp_path))
+    rows = {line.split()[0]: line for line in text.splitlines()}
+    assert (code, " gain " in rows["run"]) == (0, True)
+    assert re.search(r" 0\.5 +4 ", rows["sure"])
+    assert re.search(r" 0\.6 \?  ", rows["new"])
+    assert rows["?"].startswith("? a gain that is not confirmed on fresh seeds")
+    facts = {each["name"]: each for each in json.loads(command("list", "--runs", str(tmp_path), "--json")[1])}
+    assert (facts["new"]["baseline"], facts["new"]["gain"]) == (1.0, pytest.approx(0.6))
+    assert facts["new"]["certainty"] == "not confirmed on fresh seeds"
+    assert facts["sure"]["certainty"] == "more than noise explains"
+    assert facts["worse"]["gain"] is None, "the baseline is the best"
+
+
+def test_a_list_of_different_metrics_names_them_beside_their_values(tmp_path: Path) -> None:
+    """Accuracies and losses stood in one column without a name."""
+    with_gain(tmp_path / "loss", 0.4)
+    assert "metric" not in command("list", "--runs", str(tmp_path), width=60)[1].splitlines()[0]
+    space = Space({"learning_rate": choice([0.1, 0.2])})
+    training = FromFunction(_accurate, metric="accuracy", mode="max", horizon=1)
+    other = small_sweep(name="accuracy", space=space, workload=training)
+    tell(tmp_path / "accuracy", [Told({"learning_rate": 0.1}, [0.4])], other)
+    assert "metric" in command("list", "--runs", str(tmp_path), width=60)[1].splitlines()[0]
+
+
+def _accurate(config: Mapping[str, Any], state: Any) -> Iterator[Mapping[str, float]]:
+    yield {"accuracy": config["learning_rate"]}
+
+
+def test_a_list_in_a_pipe_has_all_columns(runs: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"} | {"PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-m", "orchestrator", "list", "--runs", str(runs)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
+    header = done.stdout.splitlines()[0].split()
+    assert header == ["run", "state", "trials", "failed", "metric", "best", "cost", "last", "size", "tags"]
 
 
 def test_a_run_that_cannot_be_read_does_not_hide_the_others(runs: Path) -> None:
@@ -266,6 +326,19 @@ def test_run_takes_a_note_and_tags_and_the_same_call_does_not_undo_later_ones(tm
     assert not (tmp_path / "other").exists()
 
 
+def test_the_second_of_two_starts_in_the_same_second_is_told_that_the_run_is_in_use(tmp_path: Path) -> None:
+    """It was told that the ledger is still being created, with the exit code of a broken disk."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    lock = lock_run(folder)
+    (folder / FILE).touch()  # as SQLite makes it, before its tables
+    with pytest.raises(RunInUse, match="in use by another driver"):
+        run(small_sweep(), runs=tmp_path, simulate=True, quiet=True)
+    lock.release()
+    with pytest.raises(StorageError, match="still being created"):
+        run(small_sweep(), runs=tmp_path, simulate=True, quiet=True)
+
+
 # Rename
 
 
@@ -277,6 +350,10 @@ def test_a_renamed_run_is_continued_under_its_new_name(runs: Path, capsys: pytes
     assert "name: old → better" in recorded(runs / "better", "sweep")[-1]["change"]
     assert reading(runs / "better", lambda ledger: audit(more, ledger)).differences == ()
     capsys.readouterr()
+    print_plan(small_sweep(name="old", num_samples=1), runs / "old")
+    assert "was renamed to better; a start makes a new run. To continue that one, use --name better." in (
+        " ".join(capsys.readouterr().out.split())
+    )
     run(small_sweep(name="old", num_samples=1), runs=runs, simulate=True)  # the old name: a new run, with a word
     said = capsys.readouterr().err
     assert f"{runs / 'old'} was renamed to better; this is a new run." in said

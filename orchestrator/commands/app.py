@@ -99,3 +99,16 @@ def opened(run: str, runs: Path, *, check: bool = True) -> Iterator[Ledger]:
         yield ledger
     finally:
         ledger.close()
+
+
+def matching(name: str, runs: Path, command: str) -> list[str]:
+    """The name itself; of a pattern, the runs below `runs`, or below this folder, that match. Raises BadInput if none does."""
+    from orchestrator.record.ledger import FILE
+
+    if not any(mark in name for mark in "*?["):
+        return [name]
+    for place in (runs, Path()):
+        found = sorted(path.parent for path in place.glob(f"{name}/{FILE}") if not path.parent.name.startswith("."))
+        if found:
+            return [str(path.absolute()) for path in found]
+    raise BadInput(f"{command} {name!r}: no run in {runs} matches.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.commands.app import Runs, app, on_disk, opened, told
+from orchestrator.commands.app import Runs, app, matching, on_disk, opened, told
 from orchestrator.errors import BadInput
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _group(text: str, runs: Path) -> Group:
         raise BadInput(f"compare {text!r}: the label is missing; write LABEL=RUN,RUN.")
     found = []
     for name in names.split(",") if equals else [text]:
-        found += _matching(name, runs) if any(mark in name for mark in "*?[") else [name]
+        found += matching(name, runs, "compare")
     if "" in found:
         raise BadInput(f"compare {text!r}: a name is empty; write LABEL=RUN,RUN without spaces.")
     records = []
@@ -68,14 +68,3 @@ def _group(text: str, runs: Path) -> Group:
         with opened(name, runs) as ledger:
             records.append(Recorded.of(ledger))
     return Group(label or (text if len(records) > 1 else records[0].folder.name), tuple(records))
-
-
-def _matching(pattern: str, runs: Path) -> list[str]:
-    """The runs below `runs`, or below this folder, that match."""
-    from orchestrator.record.ledger import FILE
-
-    for place in (runs, Path()):
-        found = sorted(path.parent for path in place.glob(f"{pattern}/{FILE}"))
-        if found:
-            return [str(path.absolute()) for path in found]
-    raise BadInput(f"compare {pattern!r}: no run in {runs} matches.")

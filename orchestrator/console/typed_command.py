@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.console.own_commands import python_words
+from orchestrator.console.own_commands import is_by_name, python_words
 from orchestrator.errors import BadInput
 from orchestrator.money.amounts import Amount, budget_words
 from search.rules.population import population_of
@@ -51,6 +51,8 @@ def recorded_line(record: Mapping[str, Any], option: str = "", value: str = "") 
     (first, *others), place = typed, record["code"].get("folder") or os.getcwd()
     if os.path.isabs(first) and not (short := os.path.relpath(first, place)).startswith(".."):
         first = short
+    elif is_by_name():
+        first = os.path.basename(first)
     others = _without(others, RETRY_FAILED, has_value=False)
     words = [*python_words(place), first, *_without(others, option), *filter(None, (option, value))]
     return from_folder(place, shlex.join(words))
@@ -58,7 +60,7 @@ def recorded_line(record: Mapping[str, Any], option: str = "", value: str = "") 
 
 def from_folder(place: str | None, line: str) -> str:
     """The line for a shell, with a `cd` where it must run in another folder than this one."""
-    is_here = not place or os.path.realpath(place) == os.path.realpath(os.curdir)
+    is_here = is_by_name() or not place or os.path.realpath(place) == os.path.realpath(os.curdir)
     return line if is_here else in_folder(str(place), line)
 
 

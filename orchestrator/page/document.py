@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from orchestrator.console.own_commands import by_name
 from orchestrator.console.plurals import plural
 from orchestrator.page.charts import Section, Table
 from orchestrator.page.page import page
@@ -33,17 +34,16 @@ class Document:
 
 def document(ledger: Ledger, *, strict: bool = False, parts: Iterable[tuple[str, Maker]] | None = None) -> Document:
     """The page of a run at this moment; also of a run in which nothing is recorded yet. `parts`: see `page`."""
-    with ledger.snapshot():
+    with by_name(), ledger.snapshot():
         last, made = ledger.last, now()[:19].replace("T", " ")
         if not ledger.sweeps():
             nothing = Section(ANSWER, "", ["Nothing is recorded yet: the sweep has not started its first trial."])
             return Document(ledger.folder.name, "", (nothing,), ledger.folder, last, made)
         run = Recorded.of(ledger)
         words = state_words(ledger, run.state)
-    sections = tuple(
-        replace(section, figures=[thinned(figure) for figure in section.figures])
-        for section in page(run, strict=strict, parts=parts)
-    )
+    with by_name():
+        found = page(run, strict=strict, parts=parts)
+    sections = tuple(replace(section, figures=[thinned(figure) for figure in section.figures]) for section in found)
     return Document(ledger.folder.name, _facts(run, words), sections, ledger.folder, last, made)
 
 

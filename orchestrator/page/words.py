@@ -8,6 +8,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from orchestrator.console.own_commands import is_by_name
+
 
 def number(value: float | None) -> str:
     """Four digits; a dash where there is no finite number."""
@@ -54,6 +56,11 @@ def moment(time: str) -> datetime:
 
 
 def place(folder: Path) -> str:
-    """A folder as one would type it here: below the working folder without the way to that."""
+    """A folder as one would type it here: below the working folder without the way to that.
+
+    On a page that others read, another folder is named as from the one above the runs.
+    """
     here = Path.cwd()
-    return str(folder.relative_to(here)) if folder.is_relative_to(here) and folder != here else str(folder)
+    if folder.is_relative_to(here) and folder != here:
+        return str(folder.relative_to(here))
+    return str(Path(folder.parent.name, folder.name)) if is_by_name() else str(folder)

@@ -21,14 +21,12 @@ if TYPE_CHECKING:
 MOST = 10  # trials to name
 
 
-def renamed_to(folder: Path, target: Path | None) -> str:
-    """Where the run went that had this name, if this is a new one."""
+def renamed_to(folder: Path, target: Path | None, *, is_dry: bool = False) -> str:
+    """Where the run went that had this name, if this is a new one, or would be (`is_dry`)."""
     if target is None:
         return ""
-    return (
-        f"{folder} was renamed to {target.name}; this is a new run. To continue that one, stop this one and use --name "
-        f"{target.name}."
-    )
+    new, how = ("a start makes a new run", "use") if is_dry else ("this is a new run", "stop this one and use")
+    return f"{folder} was renamed to {target.name}; {new}. To continue that one, {how} --name {target.name}."
 
 
 def chosen(driver: Driver) -> list[str]:

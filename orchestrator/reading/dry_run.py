@@ -26,12 +26,14 @@ from orchestrator.driver import Driver
 from orchestrator.driving.continuation import new_baseline_words
 from orchestrator.money.prices import held_by_trial
 from orchestrator.reading.asked_twice import ask_twice, fresh_copy, judge_twice
+from orchestrator.reading.beginning import renamed_to
 from orchestrator.reading.influence_needs import needs_rows
 from orchestrator.reading.out_of_time import is_used_up, time_row
 from orchestrator.reading.planned_cost import configurations, forecast_rows, limit_rows
 from orchestrator.reading.room import no_room
 from orchestrator.reading.short_training import short_training
 from orchestrator.record.ledger import FILE, Ledger
+from orchestrator.record.remarks import moved_to
 from orchestrator.record.resume_check import nothing_learned, what_changed
 from orchestrator.record.warm_start import found
 from search.domain.written import written
@@ -98,6 +100,7 @@ def _print_plan(sweep: Sweep, folder: Path, retry_failed: bool) -> None:
     ]:
         console.print(f"  {line}", markup=False)
     for warning in [
+        renamed_to(folder, None if folder.exists() else moved_to(folder), is_dry=True),
         no_room(sweep, folder, history),
         *warnings(sweep),
         sweep.workload.doubt(),

@@ -13,6 +13,7 @@ from orchestrator.money.amounts import trainings
 from orchestrator.reading.ahead import ahead_words
 from orchestrator.reading.alike import alike_words
 from orchestrator.reading.beginning import listed
+from orchestrator.reading.certainty import certainty
 from orchestrator.reading.costs import WORTH_SAYING, cost_words
 from orchestrator.reading.export import yaml_text
 from orchestrator.reading.forecasts import foreseen_words
@@ -158,7 +159,8 @@ def _result_table(facts: Mapping[str, Any], best: Mapping[str, Any], baseline: M
         if best["trial"] == baseline["trial"]:
             table.add_row("the baseline is the best")
         else:
-            table.add_row("against the baseline", *(["–"] * len(gains) if facts["unfair"] else gains))
+            label = ", ".join(filter(None, ("against the baseline", certainty(facts))))
+            table.add_row(label, *(["–"] * len(gains) if facts["unfair"] else gains))
     return table
 
 

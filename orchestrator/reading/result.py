@@ -78,12 +78,17 @@ class Result:
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """One row per trial: its configuration (config.lr, …), value, status, step, reason, seconds, task and origin."""
+        """One row per trial: its configuration (config.lr, …), value, the other metrics of the same report (metric.accuracy, …),
+        status, step, reason, seconds, task, origin and seed; `repeats`: of a finalist's repetition, which trial's configuration."""
         import pandas as pd
 
         frame = pd.DataFrame(self._rows).set_index("trial") if self._rows else pd.DataFrame(columns=["value", "status"])
+        if "repeats" in frame:
+            frame["repeats"] = frame["repeats"].astype("Int64")
         settings = [name for name in frame.columns if name.startswith("config.")]
-        return frame[settings + [name for name in frame.columns if name not in settings]]
+        metrics = [name for name in frame.columns if name.startswith("metric.")]
+        first = [*settings, "value", *metrics]
+        return frame[first + [name for name in frame.columns if name not in first]]
 
     @cached_property
     def curves(self) -> pd.DataFrame:
@@ -181,7 +186,9 @@ class Result:
             else self.trials
         )
         table = (
-            ranked.head(SHOWN).drop(columns=["origin", "task"], errors="ignore").to_html(na_rep="", float_format=_short)
+            ranked.head(SHOWN)
+            .drop(columns=["origin", "task", "repeats", "seed"], errors="ignore")
+            .to_html(na_rep="", float_format=_short)
         )
         return (
             f"<div><p><b>{escape(self.name)}</b>: {escape(self.state)}, {len(self._rows)} trials; {best}</p>"

@@ -36,7 +36,7 @@ class Glance:
         return seconds_between(self.last, now()) if self.last else 0.0
 
     def as_json(self) -> dict[str, Any]:
-        best = self.facts.get("best")
+        best, gain = self.facts.get("best"), self.facts.get("gain")
         return {
             "name": self.folder.name,
             "folder": str(full_path(self.folder)),
@@ -49,6 +49,9 @@ class Glance:
             "trials": self.facts.get("trials", {}),
             "metric": self.facts.get("metric"),
             "best": None if best is None or best["value"] is None else best,
+            "baseline": None if gain is None else gain.baseline,
+            "gain": None if gain is None else gain.value,
+            "certainty": "" if gain is None else gain.certainty,
             "full_equivalents": round(self.facts["spent"], 3) if self.facts else None,
             "failures": self.facts.get("failures", []),
             "problem": self.problem,

@@ -21,6 +21,7 @@ from orchestrator.console.plurals import plural
 from orchestrator.driving.places import Places
 from orchestrator.reading.ahead import ahead
 from orchestrator.reading.forecasts import foreseen, foreseen_words
+from orchestrator.reading.gain import gain_by_history, gain_by_stands
 from orchestrator.reading.out_of_time import out_of_time
 from orchestrator.reading.own_files import scripts_own, step_of
 from orchestrator.reading.scores import first_score, fresh_runs, outside, present_baseline, scores, unfair, untrained
@@ -97,16 +98,19 @@ def glance(ledger: Ledger) -> dict[str, Any]:
             history = load_history(ledger, found)
             best, spent = winner(history), history.spent
             shown = None if best is None else {"trial": best.number, **scores(history, best, goal)}
+            gain = gain_by_history(about, history, best, goal)
         else:
             spent = sum(stand.step - stand.began for stand in found if stand.step) / about["horizon"]
             incumbent = _incumbent(found, goal)
             shown = None if incumbent is None else {"trial": incumbent.trial, **first_score(incumbent.loss(goal), goal)}
+            gain = gain_by_stands(ledger, about, found, incumbent, goal)
         counts = Counter(stand.status for stand in found)
         return {
             "state": state_words(ledger, word),
             "metric": about["metric"],
             "trials": {status.value: counts[status.value] for status in Status if counts[status.value]},
             "best": shown,
+            "gain": gain,
             "ahead": None if shown is None else ahead(ledger, found, shown["trial"], shown["value"], word),
             "mode": about["mode"],
             "spent": spent,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.console.own_commands import orchestrator_line
@@ -118,6 +119,17 @@ def lock_run(folder: Path) -> FileLock:
         )
         raise RunInUse(f"{folder}: in use by another driver{who}. {remedy}")
     return lock
+
+
+@contextlib.contextmanager
+def or_in_use(folder: Path) -> Iterator[None]:
+    """A ledger that cannot be read because another driver is just making it: raises RunInUse in place of StorageError."""
+    try:
+        yield
+    except StorageError:
+        with contextlib.suppress(StorageError):
+            lock_run(folder).release()
+        raise
 
 
 def _holder(folder: Path) -> str:

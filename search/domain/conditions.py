@@ -59,7 +59,7 @@ def condition_of(name: str, definition: Conditional, parameters: Mapping[str, Pa
     for parent, values in definition.conditions:
         title = f'when("{name}", {parent}={values!r})'
         if parent not in parameters:
-            raise ValueError(f'{title}: there is no parameter "{parent}"{did_you_mean(parent, parameters)}.')
+            raise ValueError(f'{title}: there is no parameter "{parent}"{did_you_mean(parent, parameters)}')
         if parent in condition:
             raise ValueError(f'{title}: "{parent}" is named twice; name all its values in one condition.')
         if isinstance(parameters[parent], Float):
@@ -102,7 +102,7 @@ def settled(
         return {}, f"a configuration is a dict of parameter values, not {config!r}."
     for name in config:
         if name not in parameters:
-            return {}, f'there is no parameter "{name}"{did_you_mean(name, parameters)}.'
+            return {}, f'there is no parameter "{name}"{did_you_mean(name, parameters)}'
     found: dict[str, Any] = {}
     for name in order:
         parameter, condition = parameters[name], conditions[name]
@@ -126,8 +126,8 @@ def _objection(
         return None if isinstance(parameter, Fixed) else missing
     value = config[name]
     if not parameter.accepts(value):
-        hint = _near(value, parameter)
-        return f'"{name}" = {value!r} is not allowed: it must be {parameter.allowed()}{hint}.'
+        rule = "it is" if isinstance(parameter, Fixed) else "it must be"
+        return f'"{name}" = {value!r} is not allowed: {rule} {parameter.allowed()}{_near(value, parameter)}'
     return None
 
 
@@ -146,15 +146,15 @@ def in_words(condition: Condition) -> str:
 
 
 def did_you_mean(name: object, names: Mapping[str, Any]) -> str:
-    """A hint at the nearest of `names`, or at all of them."""
+    """A hint at the nearest of `names`, or at all of them, to the end of the sentence."""
     close = difflib.get_close_matches(str(name), list(names), n=1, cutoff=0.5)
-    return f'; did you mean "{close[0]}"?' if close else f"; there are {', '.join(names)}"
+    return f'; did you mean "{close[0]}"?' if close else f"; there are {', '.join(names)}."
 
 
 def _near(value: object, parameter: Parameter) -> str:
-    """A hint for a misspelt option."""
+    """A hint for a misspelt option, to the end of the sentence."""
     if not isinstance(value, str) or not isinstance(parameter, Choice):
-        return ""
+        return "."
     texts = [option for option in parameter.options if isinstance(option, str)]
     close = difflib.get_close_matches(value, texts, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f"; did you mean {close[0]!r}?" if close else "."

@@ -24,7 +24,7 @@ def broken(
         except Exception as error:
             why = f'Space: the constraint "{name}" failed on {dict(config)} with {error!r}'
             remedy = _remedy(error, config, parameters)
-            raise ConstraintFailed(f"{why}{remedy}{'' if remedy.endswith('?') else '.'}") from error
+            raise ConstraintFailed(f"{why}{remedy}{'' if remedy.endswith(('?', '.')) else '.'}") from error
         if not met:
             return name
     return None

@@ -52,6 +52,7 @@ from search.wording import FAILED_ALIKE
 
 NEARLY = 1e-9  # of a full training: tolerance, because sums of shares are not exact
 NO_CHECKPOINT = "no checkpoint of trial"  # how the reason begins with which a fork is replaced
+EXHAUSTED = "has nothing more to suggest"  # how the reason ends with which a searcher ends the search
 SAME_FAILURES = 3  # this many failures of one kind stop the run, unless a trial has got further
 
 
@@ -379,7 +380,7 @@ def _why_nothing(history: History, searcher: Searcher, rules: Rules, move: objec
         return f"{started:,} configuration{' has' if started == 1 else 's have'} been started{asked}"
     if all(trial.first_origin == BASELINE for trial in history.trials):
         return f"{type(searcher).__name__} has nothing to suggest: suggest() returned None, so a return may be missing in it"
-    return f"{type(searcher).__name__} has nothing more to suggest"
+    return f"{type(searcher).__name__} {EXHAUSTED}"
 
 
 def _is_judged(trial: Trial) -> bool:

@@ -22,6 +22,7 @@ from search.history import History, Trial, incumbent, key_of
 from search.records import BASELINE, FINALIST, Status, Suggestion, resume, start
 from search.task import FULL
 
+REPEATS = "repeats trial "  # how the evidence of a repetition begins; the number of the trial follows
 CERTAIN = 3  # different numbers that a run has in common with an earlier one: fewer may be chance
 
 
@@ -88,7 +89,7 @@ def confirm(history: History, count: int, confirmations: int, *, also_copies: bo
     for run in range(confirmations):
         for finalist in chosen:
             if len(finalist.runs) <= run:
-                return start(finalist.trial.config, origin=FINALIST, evidence=f"repeats trial {finalist.trial.number}")
+                return start(finalist.trial.config, origin=FINALIST, evidence=f"{REPEATS}{finalist.trial.number}")
     return None
 
 

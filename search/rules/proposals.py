@@ -22,6 +22,7 @@ from search.task import FULL
 BELIEVED = 0.5  # share of the initial configurations drawn from the priors; the others guard against a wrong prior
 EVENLY = 4  # one in so many bracketed configurations is drawn evenly: the best value may be at an end of its range
 MANY = 128  # configurations: by then the middle has been searched, and only one in four still comes from there
+ALL_KNOWN = "every configuration is known"  # how the evidence begins where nothing new is left to draw
 DRAWS = 20  # random draws for an unknown configuration; then list a finite space
 NUMERICAL = (ArithmeticError, ValueError, RuntimeError)  # raised by a model on data that it cannot fit
 
@@ -59,7 +60,7 @@ def propose_random(
     believed = BELIEVED if origin == "initial" and history.space.has_priors else 0.0
     config, is_new = _unknown(history, believed, bracketed and is_bracketed(len(history.trials)))
     if not is_new:
-        return start(config, origin="fallback", evidence="every configuration is known; this repeats one")
+        return start(config, origin="fallback", evidence=f"{ALL_KNOWN}; this repeats one")
     return start(config, origin=origin, evidence=evidence)
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from orchestrator.page.analysis.columns import Column, places
+from orchestrator.page.analysis.columns import Column, columns_of, places
 from orchestrator.page.analysis.importance import Importance, TooFew, importance
 from orchestrator.page.analysis.stages import Stage, stages
+from orchestrator.page.recorded import Recorded
 from search.history import History
 
 MOST_STAGES = 3  # the end, the first and a middle one: each costs half a second
+_FOUND: WeakKeyDictionary[History, list[Influence]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,19 @@ class Influence:
     trials: int
     used: int
     missing: tuple[tuple[str, str], ...] = ()  # where, why
+
+
+def searched_in(run: Recorded) -> list[Column]:
+    """The searched parameters that a trial has."""
+    return [column for column in columns_of(run.about) if any(column.name in t.config for t in run.history)]
+
+
+def influences_in(run: Recorded) -> list[Influence]:
+    """`influences` of a run, found once: two sections of the page need it."""
+    if run.history not in _FOUND:
+        columns = searched_in(run)
+        _FOUND[run.history] = influences(run.history, columns) if columns else []
+    return _FOUND[run.history]
 
 
 def influences(history: History, columns: Sequence[Column]) -> list[Influence]:

@@ -42,7 +42,7 @@ def curve(group: Group, cost_of: Callable[[Recorded, float, float], float]) -> C
         return Curve((), (), (), ())
     changes = sorted({cost for trace in traces for cost, _ in trace if begin <= cost <= end} | {begin, end})
     if len(changes) > POINTS:
-        changes = [begin + (end - begin) * index / (POINTS - 1) for index in range(POINTS)]
+        changes = [*(begin + (end - begin) * index / (POINTS - 1) for index in range(POINTS - 1)), end]
     columns = [[_held(trace, cost) for trace in traces] for cost in changes]
     return Curve(
         tuple(changes), tuple(statistics.median(each) for each in columns), tuple(map(min, columns)),

@@ -13,7 +13,7 @@ from orchestrator.page.differences import Difference, differences
 from orchestrator.page.recorded import Recorded
 from search.history import Trial
 from search.records import Goal, Status
-from search.rules.finalists import independent, score
+from search.rules.finalists import independent
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,21 @@ class Group:
         return [mean for mean in means if math.isfinite(mean)]
 
     @property
-    def scores(self) -> list[float]:
-        """Each winner's loss as the verdict compares it: the mean on fresh seeds, else the first loss."""
-        return [score(run.history, best) for run, best in self._winners]
+    def is_confirmed(self) -> bool:
+        """Whether each run with a result has a mean on fresh seeds."""
+        return len(self.confirmed) == len(self.best) > 0
+
+    @property
+    def ends(self) -> list[float]:
+        """What the search of each run with a result has cost, in full trainings; repetitions are left out."""
+        return [found.cost for found in self.completions if found.each]
+
+    def at(self, cost: float) -> list[float]:
+        """The first loss that each run with a result had reached at this cost; infinite before its first result."""
+        return [
+            min((done.incumbent for done in found.each if done.cost <= cost), default=math.inf)
+            for found in self.completions if found.each
+        ]  # fmt: skip
 
     @property
     def _winners(self) -> list[tuple[Recorded, Trial]]:
@@ -122,14 +134,15 @@ def _warnings(groups: Sequence[Group]) -> list[str]:
     workloads = {str(run.about["workload"]) for run in runs}
     if len(workloads) > 1:
         found.append("The workloads differ, so the metric may not mean the same.")
-    known = sum(len(group.scores) for group in groups)
-    if again := sum(len(group.confirmed) for group in groups):
-        rest = (
-            ""
-            if again == known
-            else f"; {known - again} of {known} runs have none, and their first scores are too optimistic"
+    known = sum(len(group.best) for group in groups)
+    again = sum(len(group.confirmed) for group in groups)
+    if again == known > 0:
+        found.append("Values are first scores, which are too optimistic, except where fresh seeds are named.")
+    elif again:
+        found.append(
+            f"Only {again} of {known} runs have a winner confirmed on fresh seeds. So first scores, which are too optimistic, "
+            "are compared where one of the two groups lacks fresh seeds."
         )
-        found.append(f"The verdict compares the winners' means on fresh seeds, the curves show first scores{rest}.")
     if copied := [run.name for run in runs if run.accounts["depends_on_seed"] is False]:
         found.append(f"Not confirmed: {', '.join(copied)}; the repetitions are copies of earlier runs.")
     if active := [run.name for run in runs if run.state == "running"]:

@@ -100,10 +100,13 @@ def _print_curves(comparison: Comparison, console: Console) -> None:
 
 
 def _blocks(found: Curve, end: float, losses: list[float], width: int) -> str:
-    """Blank where the curve is unknown. The height is the rank among all values shown, so outliers flatten nothing."""
-    text = ""
+    """Each column shows the last value in it; blank where the curve is unknown.
+
+    The height is the rank among all values shown, so outliers flatten nothing.
+    """
+    text, last = "", found.costs[-1] if found.costs else 0.0
     for column in range(width):
-        loss = found.at(end * (column + 1) / width)
+        loss = found.at(min(end * (column + 1) / width, last)) if end * column / width < last else None
         if loss is None:
             text += " "
             continue

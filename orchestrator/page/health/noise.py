@@ -128,7 +128,7 @@ def _lead(run: Recorded, known: Noise) -> Finding | None:
     means = "mean on fresh seeds" if is_fresh else "score"
     return Finding(
         "noise",
-        f"The best trial's lead is within the noise: {near} configurations may be equally good.",
+        f"The best trial's lead over the next best configuration is within the noise: {near} configurations may be equally good.",
         f"{_leads(ahead, means, run.metric)}; noise alone explains {_up_to(CLEAR * error, known)} (from {known.source}).",
         "Confirm more of them on more seeds (finalists, confirmations), or take the cheapest of them."
         if is_fresh

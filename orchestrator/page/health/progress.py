@@ -12,6 +12,7 @@ from orchestrator.page.health.ranges import searched
 from orchestrator.page.health.starts import starts
 from orchestrator.page.recorded import Recorded
 from orchestrator.page.words import place
+from orchestrator.reading.used_up import instead_words, used_up
 from search.records import FINALIST
 
 FEW, PER_PARAMETER = 5, 2  # completed trials: below this number, or this number for each parameter, little can be said
@@ -51,6 +52,8 @@ def _more(run: Recorded, needed: int) -> str:
             return f"A population trains its {members} members to the end: use population={needed} or more, in a run of another name."
         failed = orchestrator_line("logs", place(run.folder), "--failed")
         return "Raise the budget." if run.about["budget"] else f"Find out why members ended early: {failed}"
+    if why := used_up(run.accounts["over"], run.about["space"], run.history):
+        return f"More trials bring nothing new: {why}; {instead_words(run.history)}."
     if starts(run):
         return "First reduce the cost of starts; then raise num_samples or budget."
     return "Raise num_samples or budget and run the same command again."
@@ -67,7 +70,9 @@ def baseline_is_best(run: Recorded) -> list[Finding]:
             "The baseline is still the best.",
             f"It has {run.metric} {run.value(run.baseline.loss):.4g}; the best of {len(others)} other completed trials has "
             f"{run.value(min(others)):.4g}.",
-            "Centre the ranges on the baseline, give them priors there, or search longer.",
+            "Add values to the space."
+            if used_up(run.accounts["over"], run.about["space"], run.history)
+            else "Centre the ranges on the baseline, give them priors there, or search longer.",
             "advice",
         )
     ]

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import isfinite, sqrt
-from statistics import variance
-
-from scipy.stats import t as student
 
 from orchestrator.console.own_commands import orchestrator_line
 from orchestrator.console.plurals import plural
@@ -14,6 +10,8 @@ from orchestrator.console.typed_command import recorded_line
 from orchestrator.definition.description import NO_POLICY, described_population
 from orchestrator.money.amounts import budget_words, trainings
 from orchestrator.page.analysis.idle import idle, simulated_seconds
+from orchestrator.page.analysis.influence import influences_in
+from orchestrator.page.analysis.words import counted, percent
 from orchestrator.page.charts import Section, Table
 from orchestrator.page.health.copies import copies
 from orchestrator.page.health.finding import Finding
@@ -23,11 +21,13 @@ from orchestrator.page.recorded import Recorded
 from orchestrator.page.sections.health import checks
 from orchestrator.page.words import brief, duration, listed, number, place, setting, settings
 from orchestrator.reading.ahead import ahead_words
+from orchestrator.reading.certainty import against_noise, noise_between_seeds
 from orchestrator.reading.costs import WORTH_SAYING, cost_words
 from orchestrator.reading.out_of_time import out_of_time_words
 from orchestrator.reading.scores import outside, rests_on, scores, unfair, untrained
 from orchestrator.reading.spending import COPIES
 from orchestrator.reading.trial_counts import status_words
+from orchestrator.reading.used_up import used_up
 from orchestrator.record.encoding import seconds_between
 from search.history import Trial, key_of
 from search.records import Status
@@ -45,8 +45,6 @@ DOUBTS = ("alike", "edited", "resumed", "shared")  # checks whose serious findin
 BY_SEEDS = ("noise", "copies")  # checks of the repetitions, which have their place among the usual steps
 FAILING, LEAST_FAILING = 0.2, 2  # of the trials that have ended, and at least: their cause comes before more search
 LEAST_APART = 1.0  # seconds between two drivers: what a start takes anyway
-SURE = 0.975  # quantile of Student's t: a lead beyond it is no luck of one comparison in twenty
-SURE_BY_NORMAL = 2.0  # the same with many repetitions
 
 
 def section(run: Recorded) -> Section:
@@ -55,6 +53,7 @@ def section(run: Recorded) -> Section:
         ("What won", _won(run) + _without_baseline(run, found)),
         ("By how much", _lead(run, found)),
         ("On what evidence", _evidence(run)),
+        ("What mattered", _mattered(run)),
         ("What it cost", _cost(run)),
         ("What next", _next(run, found)),
     ]
@@ -154,7 +153,7 @@ def _evidence(run: Recorded) -> str:
     first = f"{number(run.value(best.loss))} when it was found"
     if len(mine.losses) == 1:
         return f"Trained once more on a fresh seed: {scores} ({first}). One repetition does not measure the noise."
-    noise = _noise(found)
+    noise, _ = noise_between_seeds([finalist.losses for finalist in found])
     if noise == 0 and len(set(mine.losses)) == 1:
         return (
             f"Not confirmed: {len(mine.losses)} fresh seeds gave equal values: {scores} ({first}). The training may not use its "
@@ -177,19 +176,28 @@ def _against_noise(run: Recorded, mine: Finalist, noise: float) -> str:
         or key_of(baseline.config) == key_of(mine.trial.config)
     ):
         return ""
-    error = noise * sqrt(1 / len(mine.losses) + 1 / _runs(run, baseline))
-    lead, freedom = _gain(run), _freedom(confirmed(run.history))
-    if lead <= 0:
+    gain, (_, freedom) = _gain(run), noise_between_seeds([finalist.losses for finalist in confirmed(run.history)])
+    if gain <= 0:
         return "On fresh seeds it does not beat the baseline."
-    sure = float(student.ppf(SURE, freedom))
-    if error and SURE_BY_NORMAL * error < lead <= sure * error:
-        return (
-            f"The lead over the baseline is {brief(lead / error)} times its standard error ({number(error)}): not enough with so "
-            f"few repetitions, it would have to be {brief(sure)} times."
-        )
-    if lead > sure * error:
-        return f"The lead over the baseline is {brief(lead / error)} times its standard error ({number(error)}): more than noise explains."
-    return f"The lead over the baseline is {brief(lead / error)} times its standard error ({number(error)}): noise could explain it."
+    lead = against_noise(gain, noise, freedom, len(mine.losses), _runs(run, baseline))
+    needed = f", it would have to be {brief(lead.sure)} times" if lead.is_too_rarely_repeated else ""
+    return f"The lead over the baseline is {brief(lead.times)} times its standard error ({number(lead.error)}): {lead.words}{needed}."
+
+
+def _mattered(run: Recorded) -> str:
+    """The parameter that mattered most; empty if no influence is proved, as with few trials, or if its section fails."""
+    try:
+        proved = [(each, bar) for each in reversed(influences_in(run)) for bar in each.bars if bar.shows]
+    except Exception:
+        return ""
+    if not proved:
+        return ""
+    found, most = proved[0]
+    share = f"{percent(most.share)} ({percent(most.low)} to {percent(most.high)})"
+    return (
+        f"Most of all {most.name}: {found.stage.where}, it accounts for {share} of the variation between "
+        f"{counted(found.trials, 'trial')}; see Parameters."
+    )
 
 
 def _endings(run: Recorded) -> Iterator[tuple[str, int]]:
@@ -270,7 +278,8 @@ def _usual(run: Recorded, found: list[Finding]) -> str:
     if why := untrained(run.about, run.baseline):
         return f"Run the same command again: {why}. {_command(run)}".rstrip()
     few = next(iter(few_trials(run)), None)
-    on = "" if few is None else f"Search longer. {few.sentence} {few.remedy}"
+    used = used_up(run.accounts["over"], run.about["space"], run.history)
+    on = "" if few is None else f"{'' if used else 'Search longer. '}{few.sentence} {few.remedy}"
     if dear := starts(run):
         on = f"Reduce the time of starts before you search longer. {dear[0].sentence} {dear[0].remedy}"
     if best.status is not Status.COMPLETED:
@@ -290,7 +299,8 @@ def _usual(run: Recorded, found: list[Finding]) -> str:
     if why := unfair(best, run.baseline, run.history.horizon):
         return f"Find out why the gain is unknown ({why}): {orchestrator_line('logs', name, run.baseline.number)}"
     if _gain(run) <= 0:
-        return "Search longer, or widen the space: nothing better than the baseline was found."
+        how = "Add values to the space" if used else "Search longer, or widen the space"
+        return f"{how}: nothing better than the baseline was found."
     noisy = [finding for finding in found if finding.severity == "serious" and finding.key in BY_SEEDS]
     use = orchestrator_line("export", name)
     if few is not None:
@@ -327,19 +337,6 @@ def _gain(run: Recorded) -> float:
 def _runs(run: Recorded, trial: Trial) -> int:
     """How many trainings the score of a trial is the mean of."""
     return next((len(each.losses) for each in confirmed(run.history) if each.trial is trial and each.losses), 1)
-
-
-def _noise(found: list[Finalist]) -> float | None:
-    """The standard deviation between seeds, pooled over the finalists; None without two runs of one."""
-    groups = [[loss for loss in each.losses if isfinite(loss)] for each in found]
-    groups = [group for group in groups if len(group) >= 2]
-    freedom = _freedom(found)
-    return sqrt(sum(variance(group) * (len(group) - 1) for group in groups) / freedom) if freedom else None
-
-
-def _freedom(found: list[Finalist]) -> int:
-    """The degrees of freedom of the deviation between seeds."""
-    return sum(max(0, sum(map(isfinite, each.losses)) - 1) for each in found)
 
 
 def _command(run: Recorded) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orchestrator.page.analysis.columns import Column, as_trained, columns_of, finders, places, secrets_of
+from orchestrator.page.analysis.columns import Column, as_trained, finders, places, secrets_of
 from orchestrator.page.analysis.importance import MOST, forest
-from orchestrator.page.analysis.influence import Influence, influences
+from orchestrator.page.analysis.influence import Influence, influences_in, searched_in
 from orchestrator.page.analysis.stages import Stage
 from orchestrator.page.analysis.words import counted, listed, percent, short
 from orchestrator.page.charts import Axis, Chart, Figure, Parallel, Section, Series, Surface
@@ -33,8 +33,7 @@ def section(run: Recorded) -> Section | None:
     """None if the sweep searches no parameter, or no trial has a result, or there is one trial only."""
     if len(run.history.trials) < 2:
         return None
-    columns = [column for column in columns_of(run.about) if any(column.name in t.config for t in run.history)]
-    found = influences(run.history, columns) if columns else []
+    columns, found = searched_in(run), influences_in(run)
     shown = next((each for each in reversed(found) if len(each.stage.results) >= ENOUGH), None)
     shown = shown or next((each for each in reversed(found) if each.stage.results), None)
     if shown is None:
