@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 OUT_OF_BUDGET = "the budget of "  # how the reason begins with which a spent budget stops a trial
+FOR_THE_SEARCH = "were for the search and are used up"  # in the reason of a search that leaves its finalists the rest
 TARGET = "the target is reached"
 
 

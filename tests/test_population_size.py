@@ -101,6 +101,8 @@ def test_more_of_a_population_is_a_larger_one(tmp_path: Path) -> None:
     assert more(sweep(3, baseline=POINT), "", 3).endswith(" --num-samples 5")
     spent = "the budget of 2 full trainings is used up"
     assert more(sweep(None, budget=2.0), spent, 4).endswith("--budget 4")
+    kept = "2 of the 6 full trainings were for the search and are used up; the rest is for the finalists"
+    assert more(sweep(8, searcher=CmaEs(population=4), budget=6.0), kept, 4).endswith("--budget 12")
     assert more(sweep(4, searcher=CmaEs(population=4)), "", 4).endswith(" --num-samples 8")
 
 

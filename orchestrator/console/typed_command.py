@@ -14,7 +14,7 @@ from orchestrator.console.own_commands import is_by_name, python_words
 from orchestrator.errors import BadInput
 from orchestrator.money.amounts import Amount, budget_words
 from search.rules.population import population_of
-from search.run_state import OUT_OF_BUDGET
+from search.run_state import FOR_THE_SEARCH, OUT_OF_BUDGET
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
@@ -86,7 +86,8 @@ def more(sweep: Sweep, over: str = "", started: int = 0, *, budget: float | Amou
     A larger budget, if the budget ended it, or if `budget` says which one leaves room; else more configurations. For a
     population whose members have all started, what to change instead.
     """
-    population, is_spent = population_of(sweep.searcher), budget is not None or over.startswith(OUT_OF_BUDGET)
+    population = population_of(sweep.searcher)
+    is_spent = budget is not None or over.startswith(OUT_OF_BUDGET) or FOR_THE_SEARCH in over
     if population is not None and not is_spent:
         members = population.population + int(sweep.baseline_config is not None)
         if sweep.limit is not None and sweep.limit < members:

@@ -46,7 +46,7 @@ from search.rules.finalists import confirm, winner
 from search.rules.points import points_first
 from search.rules.population import population_of
 from search.rules.retries import next_retry
-from search.run_state import OUT_OF_BUDGET, TARGET
+from search.run_state import FOR_THE_SEARCH, OUT_OF_BUDGET, TARGET
 from search.task import FULL
 from search.wording import FAILED_ALIKE
 
@@ -370,7 +370,7 @@ def _why_nothing(history: History, searcher: Searcher, rules: Rules, move: objec
     if _budget_is_used(history, rules):
         if rules.finalists and rules.search_budget is not None:
             share = f"{rules.search_budget:g} of the {rules.budget:g} full trainings"
-            return f"{share} were for the search and are used up; the rest is for the finalists"
+            return f"{share} {FOR_THE_SEARCH}; the rest is for the finalists"
         return f"the budget of {rules.budget:g} full trainings is used up"
     if (population := population_of(searcher)) is not None and history.trials and not population.places_left(history):
         return f"the {population.population} members of the population have been trained; a larger population would train more"
