@@ -189,7 +189,7 @@ def test_where_the_present_space_fixes_what_was_searched_it_is_said_how_to_use_t
     with pytest.raises(ResumeRefused) as refused:
         simulated(tmp_path / "old", sweep_of(fixed))
     assert "(for example {'alpha': " in str(refused.value)
-    assert "must be always 0.0001). Use another --name with transfer=('old',) and a range of 'alpha' that holds" in str(
+    assert "it is always 0.0001). Use another --name with transfer=('old',) and a range of 'alpha' that holds" in str(
         refused.value
     )
     assert "points_to_evaluate=[…] for the best of them" in str(refused.value)
