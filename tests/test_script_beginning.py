@@ -79,7 +79,7 @@ def test_what_was_read_before_the_first_value_is_known_after_an_interruption(tmp
     place = tmp_path / "trial" / "checkpoints" / "script" / ".reports"
     place.mkdir(parents=True)
     (place / "stdout.txt").write_text("epoch 0: train_loss=3\n")
-    items = trained(script(tmp_path, "print('epoch 1: distance=0.5')"), assigned(tmp_path))
+    items = trained(script(tmp_path, "print('epoch 1: train_loss=2 distance=0.5')"), assigned(tmp_path))
     assert curve(items) == {2: 0.5}
 
 
@@ -102,13 +102,14 @@ def test_a_0_that_counts_something_else_shifts_nothing(lines: list[str], tmp_pat
     assert texts(items) == []
 
 
-def test_a_line_of_0_before_the_training_costs_the_last_step_which_is_told(tmp_path: Path) -> None:
-    """As a value of it does: nothing else could tell it from a first epoch."""
-    text = "print('epoch 0: accuracy=0.1')\nfor n in range(1, 7): print(f'epoch {n}: distance={1 / (n + 1):.4f}', flush=True)\n"
+@pytest.mark.parametrize("line", ["epoch 0: accuracy=0.1", "step 0: lr=0.1", "[0] model built", "epoch=0 of 6 done"])
+def test_a_line_of_0_whose_like_does_not_come_again_is_no_step(line: str, tmp_path: Path) -> None:
+    begin = "[{n}]" if line[0] == "[" else f"{line.split()[0].rstrip('=0')} {{n}}:"
+    text = f"print({line!r})\nfor n in range(1, 7): print(f'{begin} distance={{1 / n:.4f}}', flush=True)\n"
     run = script(tmp_path, text).run(None, assigned(tmp_path))
     items = [item for item in run if item is not None]
-    assert curve(items) == truth(*range(2, 7))
-    assert [text for text in run.told_at_end if "the horizon must be the script's last epoch + 1" in text]
+    assert curve(items) == truth(*range(1, 7))
+    assert [*texts(items), *run.told_at_end] == []
 
 
 # Lines at 1, 3, 5 alone may be those of either count.

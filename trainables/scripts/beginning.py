@@ -20,17 +20,46 @@ FIRST, WORDS = 3, 20  # numbers of each word, and words, to keep
 _NOT_YET = re.compile(r"\b(?:start|begin|resum|continu|load|restor|init|checkpoint)", re.I)
 
 
-def note(seen: MutableMapping[str, list[float]], line: Line, steps: Mapping[str, float], metric: str) -> None:
+def note(
+    seen: MutableMapping[str, list[float]],
+    zeros: MutableMapping[str, list[str]],
+    line: Line,
+    steps: Mapping[str, float],
+    metric: str,
+) -> None:
     """Keep the first numbers of each word for a step in lines without the metric, and behind them the largest; `steps`: those
-    that this line names."""
+    that this line names. A 0 waits in `zeros`, see `confirm`."""
     if is_setting(line.text) or before_training(line.text, metric):
         return
     if not line.is_heading and line.others is None and _NOT_YET.search(before_step(line.text)):
         return  # `resuming at epoch 0`
+    confirm(seen, zeros, line, steps)
     for word, number in steps.items():
         known = seen.get(word, [])
-        if math.isfinite(number) and number not in known and (known or len(seen) < WORDS):
+        if number == 0 and 0 not in known:
+            zeros.setdefault(word, sorted(_tells(line)))
+        elif math.isfinite(number) and number not in known and (known or len(seen) < WORDS):
             seen[word] = [*known[:FIRST], max([number, *known[FIRST:]])]
+
+
+def confirm(
+    seen: MutableMapping[str, list[float]],
+    zeros: MutableMapping[str, list[str]],
+    line: Line,
+    steps: Mapping[str, float],
+) -> None:
+    """Count a 0 once a later line, which may have the metric, tells what that line told: `step 0: lr=0.1` alone, or `[0] model
+    built`, is no step of the training."""
+    for word, number in steps.items():
+        if number > 0 and word in zeros and _tells(line).intersection(zeros[word]):
+            del zeros[word]
+            seen[word] = [0.0, *seen.get(word, [])]
+
+
+def _tells(line: Line) -> set[str]:
+    """The names of a line's values; of a line without any, its words."""
+    names = {value.name for value in line.values} | set(line.others or ())
+    return names or {re.sub(r"[\W\d]+", " ", line.text).strip()}
 
 
 def begins_at_0(first: float, without: Sequence[float], *, others_do: bool) -> bool:

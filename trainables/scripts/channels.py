@@ -313,7 +313,7 @@ class Channels:
             counts=counts,
             totals=self._totals | totals,
             phase=phase_of(line.text) if row is None else "",
-            without=dict(self._without(FILE if row is not None else LOGGED if is_logged else OUTPUT)),
+            without=self._without_until(line, steps, FILE if row is not None else LOGGED if is_logged else OUTPUT),
         )
 
     def _steps(self, line: Line) -> tuple[dict[str, float], dict[str, float]]:
@@ -328,13 +328,19 @@ class Channels:
             steps[key_of(self._script.step)] = own
         return steps, sure
 
-    def _without(self, channel: str) -> dict[str, list[float]]:
-        """The first numbers of each word for a step in lines of a channel that lack the metric."""
-        found: dict[str, list[float]] = self._memory.setdefault("without", {}).setdefault(channel, {})
-        return found
+    def _without(self, channel: str) -> tuple[dict[str, list[float]], dict[str, list[str]]]:
+        """The first numbers of each word for a step in lines of a channel that lack the metric, and its zeros that wait."""
+        seen, zeros = (self._memory.setdefault(name, {}).setdefault(channel, {}) for name in ("without", "zeros"))
+        return seen, zeros
+
+    def _without_until(self, line: Line, steps: Mapping[str, float], channel: str) -> dict[str, list[float]]:
+        """The same numbers before a line that has the metric."""
+        seen, zeros = self._without(channel)
+        beginning.confirm(seen, zeros, line, steps)
+        return dict(seen)
 
     def _note_without(self, line: Line, channel: str) -> None:
-        beginning.note(self._without(channel), line, self._steps(line)[0], self._script.metric)
+        beginning.note(*self._without(channel), line, self._steps(line)[0], self._script.metric)
 
     def _certain(self, line: Line) -> dict[str, float]:
         """What the line counts up to the horizon itself, such as `env 5000/100000`; a word for steps before any other."""
