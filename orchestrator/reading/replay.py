@@ -41,9 +41,8 @@ class _Trained(NamedTuple):
     begun: Mapping[str, Any]  # the suggestion that it began with
     parents: Config | None  # the configuration of the trial that it forked from
     reports: list[dict[str, Any]]
-    restarts: list[
-        int
-    ]  # numbers (`seq`) of records: a resume by decision, a lost worker, another value of a repeated step
+    # numbers (`seq`) of records: a resume by decision, a lost worker, another value of a repeated step
+    restarts: list[int]
     saved: list[dict[str, Any]]  # its checkpoints
 
 

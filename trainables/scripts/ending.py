@@ -14,7 +14,7 @@ from trainables.scripts.step_count import COUNTED, StepCount
 from trainables.scripts.trial_folder import ERRORS, OUTPUT, TrialFolder
 
 HIDDEN = (
-    "Let the command pass on the exit code of the training (in bash: set -o pipefail in front of a pipe, and wait for each process "
+    "let the command pass on the exit code of the training (in bash: set -o pipefail in front of a pipe, and wait for each process "
     "that runs in the background)."
 )
 
@@ -53,8 +53,8 @@ def ended(
         channels.missing.curve if is_closing_line else shared_outputs(script.command) or count.may_be_at_the_horizon
     )
     if script.command and (said := raised_at_the_end(errors, output)):
-        why = f"it ended with exit code 0 after step {step} of {until}, but its output ends with an error: {said}."
         if "ChildFailedError" in errors + output:  # of torchrun, which then never ends with code 0
-            raise script.failure(f"{why} {HIDDEN}")
-        advice = f"But its output ends with an error: {said}. If that ended it, {HIDDEN[0].lower()}{HIDDEN[1:]}"
+            where = f"exit code 0 after step {step} of {until}"
+            raise script.failure(f"{said} (it ended the output, with {where}); {HIDDEN}")
+        advice = f"But its output ends with an error: {said}. If that ended it, {HIDDEN}"
     return Ended(step=step, text=end, advice=advice)

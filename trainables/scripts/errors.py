@@ -52,7 +52,7 @@ def error_line(errors: str, output: str, known: Collection[str] = (), command: s
     told_lines = [*_lines(unboxed(output)), *to_errors]
     said, launcher = without_launcher(without_hints(told_lines))
     told = _without_usage(said) or said
-    raised = [at for at in range(len(said)) if _is_raised(said, at) and "Warning" not in said[at].split(":")[0]]
+    raised = _raised(said)
     is_first_meant = bool(launcher) or any("Exception Group" in line for line in told_lines)  # else the last of a chain
     if hydras := [] if raised else said_by_hydra(errors) or said_by_hydra(output):
         return one_line(hydras)
@@ -78,7 +78,7 @@ def raised_at_the_end(errors: str, output: str) -> str:
     """The exception with which the output, or what was written to standard error, ends; empty if something follows it."""
     for text in (errors, output):
         said, launcher = without_launcher(without_hints(_lines(without_ignored(text))))
-        raised = [at for at in range(len(said)) if _is_raised(said, at) and "Warning" not in said[at].split(":")[0]]
+        raised = _raised(said)
         if launcher or (raised and raised[-1] + len(message_at(said, raised[-1])) == len(said)):
             return error_line("", text)
     return ""
@@ -93,6 +93,11 @@ def killed_in_words(code: int, errors: str, output: str) -> str:
         return f"its process was killed by SIGKILL, {MEMORY}"
     told = "" if number else told_killed("\n".join([*_lines(output), *_lines(errors)]))
     return told and f"one of its processes was killed by SIGKILL, {MEMORY}: {told}"
+
+
+def _raised(said: Sequence[str]) -> list[int]:
+    """The places of the exceptions, without warnings."""
+    return [at for at in range(len(said)) if _is_raised(said, at) and "Warning" not in said[at].split(":")[0]]
 
 
 def _is_raised(said: Sequence[str], at: int) -> bool:

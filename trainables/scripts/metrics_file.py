@@ -51,9 +51,8 @@ class MetricsFile:
         self._wait_until = 0.0
         self._open_since: dict[Path, float] = {}  # when a file was first seen, until it has a row with the metric
         self.late = ""  # what to tell of a file whose rows came when the script ended
-        self.without: list[
-            tuple[Line, int]
-        ] = []  # new rows without the metric, for the caller to take: … and those with it before
+        # New rows without the metric, and how many with it came before each, for the caller to take.
+        self.without: list[tuple[Line, int]] = []
 
     @property
     def marks(self) -> dict[str, int]:
