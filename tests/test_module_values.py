@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -132,20 +134,26 @@ made = make(2.0)
 '''
 
 
-def watched(folder: Path, text: str, name: str = "train") -> dict[str, Source]:
-    """The sources of a function of a module with this text, as a new process has them."""
-    path = folder / "own_module.py"
+@contextmanager
+def imported(path: Path, text: str) -> Iterator[ModuleType]:
+    """A module with this text, as a new process has it."""
     path.write_text(text)
-    spec = importlib.util.spec_from_file_location("own_module_of_a_test", path)
+    spec = importlib.util.spec_from_file_location(f"{path.stem}_of_a_test", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-        return sources_of(FromFunction(vars(module)[name], metric="loss", mode="min", horizon=1))
+        yield module
     finally:
         del sys.modules[spec.name]
+
+
+def watched(folder: Path, text: str, name: str = "train") -> dict[str, Source]:
+    """The sources of a function of a module with this text."""
+    with imported(folder / "own_module.py", text) as module:
+        return sources_of(FromFunction(vars(module)[name], metric="loss", mode="min", horizon=1))
 
 
 EDITS = [
@@ -331,17 +339,8 @@ def made(config):
     path = tmp_path / "own_policy.py"
 
     def watched_now(factor: str, make: Callable[[Any], Any]) -> dict[str, Source]:
-        path.write_text(text.replace("0.5", factor))
-        spec = importlib.util.spec_from_file_location("own_policy_of_a_test", path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        try:
-            spec.loader.exec_module(module)
+        with imported(path, text.replace("0.5", factor)) as module:
             return sources_of_policy(make(module))
-        finally:
-            del sys.modules[spec.name]
 
     for make in (
         lambda module: module.Mine(),
