@@ -104,7 +104,7 @@ def test_an_edit_while_a_worker_prepares_a_start_counts_for_it(first: str, befor
     own.mkdir(parents=True)
 
     def edit() -> None:
-        (tmp_path / "code" / "train.py").write_text("pass  # mended")
+        (tmp_path / "code" / "train.py").write_text("pass; pass")
 
     for act in [edit, (own / "parameters.json").touch] if first == "edit" else [(own / "parameters.json").touch, edit]:
         act()

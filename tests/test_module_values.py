@@ -201,6 +201,8 @@ OTHER = [
     ('"""A training."""', '"""My training."""'),
     ("import os\nimport time\n", "import time\nimport os\n"),
     ("made = make(2.0)", "made = make(3.0)"),
+    ("    rows.reverse()", "    # from the end\n    rows.reverse()  # in place"),
+    ("LIST.append(2)", "LIST.append(  # the second\n    2,\n)"),
     ("", ""),
 ]
 

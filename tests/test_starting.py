@@ -276,7 +276,7 @@ def test_a_mended_command_line_goes_on_and_another_script_does_not(tmp_path: Pat
         )
 
     train, moved, other = tmp_path / "train.py", tmp_path / "moved" / "train.py", tmp_path / "other" / "train.py"
-    for path, text in ((train, TWENTY_EPOCHS), (moved, TWENTY_EPOCHS), (other, TWENTY_EPOCHS + "# differs")):
+    for path, text in ((train, TWENTY_EPOCHS), (moved, TWENTY_EPOCHS), (other, TWENTY_EPOCHS + "differs = 1")):
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
     first = simulated(tmp_path / "run", tuned(f"{sys.executable} {train}"))
@@ -287,8 +287,14 @@ def test_a_mended_command_line_goes_on_and_another_script_does_not(tmp_path: Pat
         simulated(tmp_path / "run", tuned(f"python {other}"))
     with pytest.raises(ResumeRefused, match="started with workload"):
         simulated(tmp_path / "run", tuned(f"python {train} --fast"))
-    train.write_text(TWENTY_EPOCHS + "# edited")
-    moved.write_text(TWENTY_EPOCHS + "# edited")
+    train.write_text(TWENTY_EPOCHS + "edited = 1")
+    moved.write_text(TWENTY_EPOCHS + "edited = 1")
+    assert "train.py was edited" in simulated(tmp_path / "run", tuned(f"python {moved}")).found
+    moved.write_text(f'"""Trains."""  # slowly\n{moved.read_text()}')
+    assert "edited" not in simulated(tmp_path / "run", tuned(f"python {moved}")).found
+    moved.write_text(f"{moved.read_text()}print(__doc__)")
+    simulated(tmp_path / "run", tuned(f"python {moved}"))
+    moved.write_text(moved.read_text().replace("Trains", "Usage: train.py [--rate 0.2]"))
     assert "train.py was edited" in simulated(tmp_path / "run", tuned(f"python {moved}")).found
 
 

@@ -8,11 +8,13 @@ container or on another machine.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import functools
 import hashlib
 import inspect
 import sys
+import textwrap
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -26,7 +28,8 @@ from trainables.source_files import OURS, imported_files, source
 EDITED = "edited"  # kind of the events that say with which other files than its sweep's a trial has started
 
 Source = dict[str, str]
-"""The file's "path" ("" for a function of a notebook), and the "sha256" of its content; the "text" of a short value."""
+"""The file's "path" ("" for a function of a notebook), and the "sha256" of its content; of Python, the digest of its "code"
+without comments, docstrings and layout; the "text" of a short value."""
 
 _OF_NOTHING = hashlib.sha256(b"").hexdigest()  # what older releases noted of an object that is called
 
@@ -90,12 +93,14 @@ def _texts(code: Any, place: str) -> tuple[str, ...]:
 
 
 def edited(before: Mapping[str, Source], after: Mapping[str, Source]) -> dict[str, tuple[Source, Source]]:
-    """The files in both whose content differs: name → before, after."""
+    """The files in both whose content differs, in Python by more than comments, docstrings and layout: name → before, after."""
     both = {name: (old, after[name]) for name, old in before.items() if name in after}
     return {
         name: (old, new)
         for name, (old, new) in both.items()
-        if old["sha256"] != new["sha256"] and not (old["sha256"] == _OF_NOTHING and name.isidentifier())
+        if old["sha256"] != new["sha256"]
+        and not ("code" in old and old["code"] == new.get("code"))
+        and not (old["sha256"] == _OF_NOTHING and name.isidentifier())
     }
 
 
@@ -134,9 +139,30 @@ def _short(path: Path, roots: list[Path]) -> str:
 
 
 def _of_file(path: Path) -> Source:
-    return {"path": str(path.absolute()), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    content = path.read_bytes()
+    found = {"path": str(path.absolute()), "sha256": hashlib.sha256(content).hexdigest()}
+    return found | (_code(content.decode(errors="replace")) if path.suffix == ".py" else {})
 
 
 def _of_use(place: str, use: Use) -> Source:
     found = {"path": place, "sha256": hashlib.sha256(use.text.encode()).hexdigest()}
-    return found | ({"text": use.value} if use.value else {})
+    return found | _code(textwrap.dedent(use.text)) | ({"text": use.value} if use.value else {})
+
+
+def _code(text: str) -> Source:
+    """The digest of the parsed text, docstrings only where one is read (docopt's); nothing if it is no complete Python."""
+    try:
+        parsed = ast.parse(text)
+        if "__doc__" not in text:
+            _drop_docstrings(parsed)
+        return {"code": hashlib.sha256(ast.dump(parsed).encode(errors="replace")).hexdigest()}
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return {}
+
+
+def _drop_docstrings(parsed: ast.Module) -> None:
+    for node in ast.walk(parsed):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            match node.body:
+                case [ast.Expr(value=ast.Constant(value=str())), *rest]:
+                    node.body = rest
