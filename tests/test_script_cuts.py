@@ -18,6 +18,7 @@ from tests.scripting import (
     assigned,
     curve,
     killed_after,
+    log,
     script,
     scripts_of,
     texts,
@@ -32,18 +33,24 @@ from trainables.workloads.script import Script
 
 pytestmark = pytest.mark.usefixtures("reports_find_this_checkout")
 
+ENDING = "import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: (print('ending', flush=True), sys.exit()))"
 SLOW = "\n    import time; time.sleep(0.15)"
 
 
 def test_a_killed_worker_takes_its_script_with_it_and_the_next_one_goes_on_where_the_script_does(
     tmp_path: Path,
 ) -> None:
-    text = RESUMES.format(line=LINE + SLOW)
+    text = ENDING + RESUMES.format(line=LINE + SLOW)
     first = killed_after(tmp_path, text, 2)
     assert not scripts_of(tmp_path)
+    printed = (tmp_path / "trial" / "checkpoints" / "script" / ".reports" / "stdout.txt").read_text()
     items = trained(script(tmp_path, text), assigned(tmp_path, recorded=1))
     assert min(curve(items)) == 2  # printed before the kill, and not recorded
     assert first | curve(items) == truth(*range(1, 7))
+    lines = log(tmp_path).splitlines()
+    second_start = max(number for number, line in enumerate(lines) if line.startswith("$ "))
+    assert lines[1:second_start] == printed.splitlines()
+    assert lines[second_start - 1] == "ending"  # when no worker was there to read it
 
 
 def forget_after(folder: Path, step: int) -> None:

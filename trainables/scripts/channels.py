@@ -20,7 +20,7 @@ from trainables.scripts.names import STEP_WORDS, key_of, same_name
 from trainables.scripts.output_stream import OutputStream
 from trainables.scripts.phases import before_training, phase_of
 from trainables.scripts.reading import Reading
-from trainables.scripts.trial_folder import ERRORS, LOGGED, MEMORY, OUTPUT, REPORTS, TrialFolder
+from trainables.scripts.trial_folder import ERRORS, IN_LOG, LOGGED, MEMORY, OUTPUT, REPORTS, TrialFolder
 
 if TYPE_CHECKING:
     from trainables.scripts.flags import Flag
@@ -75,6 +75,7 @@ class Channels:
             name: OutputStream(folder.place / name, names, script.horizon, *read.get(name, (0, None)))
             for name in (OUTPUT, ERRORS, LOGGED)
         }
+        self._in_log = folder.read(IN_LOG)
         self._memory = memory
         self._logged: list[Reading] = []  # until it is known whether the script also prints them
         self._summed_up: list[Line] = []  # what a logger has as the script's final values
@@ -92,12 +93,12 @@ class Channels:
         """Whether there is unread output."""
         return any(stream.has_more for stream in self._streams.values())
 
-    def listen(self, *, has_ended: bool, is_logged: bool) -> list[Reading]:
+    def listen(self, *, has_ended: bool) -> list[Reading]:
         """The new readings. `has_ended`: the script ended by itself, so its last line is complete. If a script calls
         report(), its other channels are ignored."""
         found = self._reported()
-        printed = [line for name in (OUTPUT, ERRORS) for line in self._new_lines(name, has_ended, is_logged)]
-        logged = self._new_lines(LOGGED, has_ended, is_logged=False)
+        printed = [line for name in (OUTPUT, ERRORS) for line in self._new_lines(name, has_ended)]
+        logged = self._new_lines(LOGGED, has_ended)
         announced = (self._folder.place / REPORTS).exists()  # `resumed_from` creates an empty file to announce report()
         self._only_reports = self._only_reports or announced
         if announced:
@@ -198,14 +199,17 @@ class Channels:
         told = {**metrics, metric: metrics[name]}
         return Reading(Value(metric, repr(metrics[name])), told, {"step": float(step)}, text, reported=True)
 
-    def _new_lines(self, name: str, has_ended: bool, is_logged: bool) -> list[Line]:
-        """New lines of a stream; if `is_logged`, also writes them to the trial's log."""
+    def _new_lines(self, name: str, has_ended: bool) -> list[Line]:
+        """New lines of a stream; of the script's output, they also go to the trial's log."""
         stream = self._streams[name]
         data, found = stream.poll()
         if has_ended and not data:
             data, found = stream.rest()
-        if is_logged:
-            self._folder.write_log(data)
+        if name != LOGGED:
+            self._folder.write_log(data[max(0, self._in_log.get(name, 0) - stream.position + len(data)) :])
+            if stream.position > self._in_log.get(name, 0):
+                self._in_log[name] = stream.position
+                self._folder.write(IN_LOG, self._in_log)
         return found
 
     def _printed_or_logged(self, printed: list[Line], logged: list[Line], has_ended: bool) -> list[Reading]:

@@ -254,7 +254,7 @@ class ScriptRun(Run):
 
     def _listen(self, has_ended: bool) -> bool:
         """Add new readings to the queue; returns whether there were any."""
-        news = self._channels.listen(has_ended=has_ended, is_logged=self._process is not None)
+        news = self._channels.listen(has_ended=has_ended)
         self._heard.extend(news)
         if (read := self._channels.give_back()) is not None:
             self._memory |= {"read": read, "counted": self._count.counted}

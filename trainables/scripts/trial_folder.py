@@ -5,6 +5,7 @@ steps.jsonl                                    every reported step, written at o
 memory.json                                    the training's word for its steps, where it counts from, how far
                                                each channel has been read
 stdout.txt, stderr.txt                         the output of one start, until it has been read
+in_log.json                                    how many bytes of these are in the trial's log
 logged.jsonl                                   what one start logs to W&B, MLflow or TensorBoard
 returned.txt                                   what to tell of the value that a function returned after its reports
 parent.json                                    of a fork: its own parameters, and those of the trial that it continues
@@ -32,7 +33,7 @@ PLACE, PARAMETERS, REPORTS, ANSWER = ".reports", "parameters.json", "reports.jso
 LOG = "log.txt"
 RANKS = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "LOCAL_RANK")
 STEPS, MEMORY, OUTPUT, ERRORS = "steps.jsonl", "memory.json", "stdout.txt", "stderr.txt"
-LOGGED = "logged.jsonl"
+LOGGED, IN_LOG = "logged.jsonl", "in_log.json"
 RETURNED = "returned.txt"
 PARENT, PARENTS_VALUES = "parent.json", "parents_values.txt"
 TAIL = 200_000  # bytes at the end of an output file in which to look for an error
@@ -105,7 +106,7 @@ class TrialFolder:
 
     def clear(self) -> None:
         """Delete the files that belong to one start only."""
-        for name in (OUTPUT, ERRORS, LOGGED, ANSWER, RETURNED, PARENTS_VALUES):
+        for name in (OUTPUT, ERRORS, IN_LOG, LOGGED, ANSWER, RETURNED, PARENTS_VALUES):
             (self.place / name).unlink(missing_ok=True)
 
     def memories_of_others(self, most: int | None = None) -> Iterator[dict[str, Any]]:
@@ -133,8 +134,12 @@ class TrialFolder:
 
     def read_memory(self) -> dict[str, Any]:
         """The trial's memory; empty at the first start."""
+        return self.read(MEMORY)
+
+    def read(self, name: str) -> dict[str, Any]:
+        """A file of `.reports`; empty if it is not there or is no JSON."""
         try:
-            found: dict[str, Any] = json.loads((self.place / MEMORY).read_text())
+            found: dict[str, Any] = json.loads((self.place / name).read_text())
             return found
         except (OSError, ValueError):
             return {}
