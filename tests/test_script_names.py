@@ -72,6 +72,13 @@ for epoch in range(1, 7): print(f"{{'eval_loss': {1 / epoch}, 'eval_f1': {1 / ep
 """
 
 
+@pytest.mark.parametrize("words", ["train distance={n} val distance={n}", "validation distance: {n}"])
+def test_a_metric_of_another_part_of_the_data_is_named(words: str, tmp_path: Path) -> None:
+    text = f"for n in range(1, 7): print(f'epoch {{n}}: {words}', flush=True)"
+    with pytest.raises(ScriptFailed, match=r"has 'distance'; it named .*Did you mean 'val(idation)? distance'\?"):
+        trained(script(tmp_path, text), assigned(tmp_path))
+
+
 def test_a_printed_configuration_names_no_metrics(tmp_path: Path) -> None:
     items = trained(script(tmp_path / "right", CONFIGURATION, metric="eval_f1"), assigned(tmp_path / "right"))
     assert len([item for item in items if item.kind == "report"]) == 6

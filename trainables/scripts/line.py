@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from trainables.scripts.names import OTHERS, SAME, SPLITS, is_record, key_of, same_name
+from trainables.scripts.names import OTHERS, SAME, SPLITS, key_of, same_name
 
 NOT_FINITE = r"(?:nan(?:\(\w*\)|\b)|inf(?:inity)?\b|1\.#(?:qnan|snan|ind|inf)\d*)"  # also C's -nan(ind), 1.#QNAN
 NUMBER = (
@@ -91,7 +91,8 @@ class Line:
 
     def doubtful(self, name: str) -> str:
         """The text in place of the value of `name`; empty if the line has the value, or does not mention the name."""
-        if self.value(name) is not None or any(is_record(value.name, name) for value in self.values):
+        longer = f"_{key_of(name)}"  # `val loss=0.5` has another metric than `loss`, and no doubtful value of it
+        if self.value(name) is not None or any(key_of(value.name).endswith(longer) for value in self.values):
             return ""
         if self.others is not None:
             stands = self.other(name)
