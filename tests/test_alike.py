@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from orchestrator.page.health.alike import alike
+from orchestrator.page.recorded import Recorded
 from orchestrator.reading.printed_summary import print_summary
 from orchestrator.record.ledger import Ledger
 from search.rules.alike import CAUSE
@@ -66,3 +68,13 @@ def test_the_same_share_of_few_examples_is_no_sign(value: float, tmp_path: Path)
 
 def test_one_long_value_of_each_training_is_enough_if_they_have_no_more(tmp_path: Path) -> None:
     assert told(tmp_path / "run", lambda rate: LONG[:1], horizon=1)[0] == [3]
+
+
+@pytest.mark.parametrize(("factor", "is_stuck"), [(0.0, True), (1.0, False)])
+def test_one_value_in_all_reports_is_told_at_the_end(factor: float, is_stuck: bool, tmp_path: Path) -> None:
+    begun, summary = told(tmp_path / "run", lambda rate: [0.1, 0.1, 0.1, 0.1 + factor * rate])
+    assert begun == []
+    assert ("Every report of every trial has the same value. Look whether" in summary) == is_stuck
+    with contextlib.closing(Ledger.read(tmp_path / "run")) as ledger:
+        found = alike(Recorded.of(ledger))
+    assert [finding.sentence for finding in found] == ["Every report of every trial has the same value."] * is_stuck

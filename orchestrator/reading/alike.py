@@ -6,7 +6,7 @@ from orchestrator.definition.description import described_tasks
 from orchestrator.reading.trial_counts import ANY_SPACE, Stand
 from orchestrator.record.encoding import goal_of
 from orchestrator.record.ledger import Ledger
-from search.rules.alike import CAUSE, REMEDY, alike, curves_of
+from search.rules.alike import CAUSE, REMEDY, STUCK, UNSTICK, alike, curves_of, stuck
 from search.task import FULL
 
 
@@ -18,6 +18,7 @@ def alike_words(ledger: Ledger, found: list[Stand]) -> str:
     about = ledger.sweep()["description"]
     goal, tasks = goal_of(about), described_tasks(about)
     history = ledger.history(ANY_SPACE, about["horizon"], about["seed"], goal, tasks=tasks)
-    if not alike(curves_of(history)):
-        return ""
+    curves = curves_of(history)
+    if not alike(curves):
+        return f"{STUCK}. {UNSTICK}" if stuck(curves) else ""
     return f"All configurations trained exactly alike: {CAUSE}. {REMEDY}"

@@ -1,4 +1,4 @@
-"""All configurations trained exactly alike, to the last digit: the training does not read its parameters."""
+"""All configurations trained exactly alike: the training does not read its parameters, or it learns nothing."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from search.task import FULL
 
 LEAST = 3  # configurations
 DIGITS = 8  # characters of a value that hardly comes twice by chance: an accuracy of 0.9667 may
+REPORTS = 10  # with the same short value: hardly by chance
 EXAMPLES = 1000  # of so many, a share such as 29/30 comes twice by chance, too
 CAUSE = "the training does not read its parameters"
+STUCK = "Every report of every trial has the same value"
+UNSTICK = (
+    "Look whether the training learns, and reads its parameters. At chance level, a loss tells more than an accuracy."
+)
 REMEDY = "A script gets them as flags, from parameters(), or in wandb.config; look at the first line of a trial's log."
 
 Curve: TypeAlias = Mapping[int, float]  # step → loss
@@ -38,6 +43,13 @@ def alike(curves: Sequence[Curve], different: int = 1) -> bool:
         return False
     first, *others = set(curves[0].values())
     return bool(others) or not _is_common(first)
+
+
+def stuck(curves: Sequence[Curve]) -> bool:
+    """Whether all reports of all configurations have the same value, and these are not few."""
+    if len(curves) < LEAST or differ(curves) or sum(map(len, curves)) < REPORTS:
+        return False
+    return all(math.isfinite(loss) for loss in curves[0].values()) and len(set(curves[0].values())) == 1
 
 
 def _is_common(loss: float) -> bool:
