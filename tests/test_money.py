@@ -535,6 +535,21 @@ def test_the_page_says_what_a_step_is_that_was_held_up(tmp_path: Path) -> None:
     )
 
 
+def test_a_run_whose_parts_took_less_than_a_millisecond_has_a_bill(tmp_path: Path) -> None:
+    space = Space({"x": uniform(0, 1)})
+    records = []
+    for trial, end in enumerate(
+        (Status.COMPLETED, Status.STOPPED)
+    ):  # 0.4 ms each: 0.001 s in all, 0.000 s of each kind
+        records += [start({"x": 0.3 + trial / 5}), Report(trial, 1, 1.0, 0.0004), End(trial, end)]
+    run = written(tmp_path, sweep_over(space, horizon=1), records)
+    found = bill_section.section(run)
+    assert found is not None
+    table = found.figures[1]
+    assert isinstance(table, Table)
+    assert {row[-1] for row in table.rows} == {"0.0 %", "100.0 %"}
+
+
 def test_the_section_adds_up(with_losses: Recorded) -> None:
     found = bill_section.section(with_losses)
     assert found is not None

@@ -84,10 +84,11 @@ def _outcomes(cost: Mapping[str, Any]) -> Chart:
 
 def _tables(parts: Mapping[str, Mapping[str, Any]], title: str, words: Mapping[str, str]) -> Table:
     whole, (unit, size) = sum(part["device_seconds"] for part in parts.values()), _unit(parts)
+    shares = {name: part["device_seconds"] / whole if whole else 0.0 for name, part in parts.items()}
     rows = [
         (
             words.get(name, name), f"{part['device_seconds'] / size:,.2f}", _dollars(part["usd"]),
-            f"{100 * part['device_seconds'] / whole:.1f} %",
+            f"{100 * shares[name]:.1f} %",
         )
         for name, part in parts.items()
     ]  # fmt: skip
