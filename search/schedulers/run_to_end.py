@@ -18,7 +18,7 @@ from search.history import History, Trial
 
 @dataclass(frozen=True)
 class RunToEnd(Scheduler):
-    """Lets every sound trial continue.
+    """Lets every trial continue to the horizon, unless its loss is NaN or infinite.
 
     >>> scheduler = RunToEnd()
     """
