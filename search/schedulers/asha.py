@@ -1,6 +1,6 @@
 """Asynchronous successive halving: many trials get a little training, the best of them get more.
 
-Use when   loss curves at an early step tell something about the end, and there are many trials.
+Use when   losses at an early step predict the end, and there are many trials.
 Costs      no extra training. A report between two milestones costs nothing, one at a milestone a pass over
            its rung.
 Settings   grace_period (1): steps that every trial gets. reduction_factor (4): how hard to cut; the milestones

@@ -1,6 +1,6 @@
 """Hyperband: successive halving in several brackets, from many short trials to few full ones.
 
-Use when   you do not know how early a loss curve tells the truth: every bracket bets on another answer.
+Use when   you do not know how early a loss curve predicts the end: each bracket assumes another answer.
            With BohbSearch as the searcher it is BOHB.
 Costs      as AshaPromote: checkpoints at the rungs. Some of the trials get a full training in any case.
 Settings   reduction_factor (3): how hard to cut. grace_period (1): the fewest steps that a bracket starts with.

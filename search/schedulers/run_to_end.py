@@ -1,6 +1,6 @@
 """No early stopping: every trial trains to the horizon.
 
-Use when   early steps say nothing about the end, or as the baseline for the other schedulers.
+Use when   losses at early steps do not predict the end, or as the baseline for the other schedulers.
 Costs      the full training of every trial.
 Settings   none.
 Not for    trials that show early that they are bad: use Median or Asha.
@@ -18,7 +18,7 @@ from search.history import History, Trial
 
 @dataclass(frozen=True)
 class RunToEnd(Scheduler):
-    """Lets every sound trial continue.
+    """Lets every trial continue to the horizon, unless its loss is NaN or infinite.
 
     >>> scheduler = RunToEnd()
     """

@@ -51,7 +51,7 @@ Found = tuple[Config, float, float]
 
 @dataclass(frozen=True)
 class FromFound(Around):
-    """Asks `searcher`, then sets `parameter` to what the trainings so far lead to expect.
+    """Asks `searcher`, then sets `parameter` to the value that the results so far predict for these settings.
 
     >>> searcher = FromFound(Random())
     """

@@ -26,7 +26,7 @@ LARGEST = 100_000  # combinations; nobody could train more
 
 @dataclass(frozen=True)
 class Grid(Searcher):
-    """Walks the grid; returns None when all of it is known.
+    """Suggests each point of the grid once; None when all of them are known.
 
     >>> searcher = Grid(resolution=3)
     """

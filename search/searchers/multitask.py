@@ -1,8 +1,8 @@
 """Multitask Bayesian optimisation: a model learns about full trainings from a little training of many configurations.
 
 Use when   trainings are long, and a part of one (its first epochs, some of the data, a smaller input) tells
-           something about the whole. With or without `tasks` on the sweep: without them, trials rest at every
-           rung (1, 2, 3, 5, 8, … steps), and for each free worker a new one starts or any resting one resumes.
+           something about the whole. With or without `tasks` on the sweep: without them, trials pause at every
+           rung (1, 2, 3, 5, 8, … steps), and for each free worker a new one starts or any paused one resumes.
 Costs      processor time for a suggestion: `experiments/benchmarks/deciding.py`. The model is fitted again (about a
            second) whenever there are 30 % more results, during the wait for results if the driver allows it, and the
            fits are kept with the suggestion. Of more than 300 observations it takes the latest of the best trials, a
@@ -22,7 +22,7 @@ Differs    uses expected improvement, not the probability of a random improvemen
            with successive halving of random configurations: its share follows its skill, the rank correlation of its
            forecasts with the results on this sweep (`search.rules.turns`), and each suggestion says so. Halving gets
            the turn, too, where the model expects no gain. One in three full trainings is a random configuration,
-           because the best forecasts never show what starts late. Rungs whose order does not last are skipped
+           because the best forecasts never include configurations that start slowly. Rungs whose order does not last are skipped
            (`search.rules.first_rung`), and so are cheap tasks that say little about full trainings. A configuration that
            trains exactly as another did is not trained further (`search.models.copies`). Failed and diverged trials get
            the worst value where they broke, and places near them count for less. Losses are put on a logarithmic scale
@@ -60,7 +60,7 @@ MARGIN = (-3.0, -0.3)  # powers of ten, on the scale of the losses: how much bet
 
 @dataclass(frozen=True)
 class MultitaskSearch(MultiFidelity):
-    """Chooses between new configurations and resuming known ones by the expected result of a full training.
+    """Starts a new configuration or resumes a paused trial, whichever has the better expected result of a full training.
 
     >>> searcher = MultitaskSearch(n_initial=12)
     """

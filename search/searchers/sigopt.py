@@ -31,7 +31,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class SigOptSearch(MultiFidelity):
-    """Draws the task first; without room for new configurations, it trains the best forecasts to the end.
+    """Draws a task, then a configuration for it; when no new one may start, it trains the best forecasts to the end.
 
     >>> searcher = SigOptSearch(n_initial=12)
     """

@@ -31,7 +31,7 @@ from trainables.values import NOTHING, Action, Signals
 
 @dataclass(frozen=True)
 class Averaged(Policy[Any]):
-    """Keeps averages of the weights while another policy trains them; the better of all is reported and saved.
+    """Keeps averages of the weights while another policy trains them; reports and saves the best of all.
 
     Each report also has the tuned metric of the last weights ("last_accuracy"), and in "averaged" the exponent of the
     reported average, 0 for the last weights.

@@ -87,7 +87,7 @@ class State(TypedDict):
 
 @dataclass(frozen=True)
 class RateRace(Policy[State]):
-    """Finds the learning rate by a race in the training itself, and goes on from the winner's end.
+    """Finds the learning rate by a race in the training itself, and continues from the weights of the winner.
 
     >>> policy = RateRace(low=1e-3, high=1.0)
     """

@@ -46,7 +46,7 @@ class State(TypedDict):
 
 @dataclass(frozen=True)
 class Wsd(Policy[State]):
-    """A constant rate, with cool-downs from it wherever the training may end.
+    """Keeps the rate constant, with a cool-down before each step at which the training may end.
 
     >>> policy = Wsd(rungs=(2, 10), warm_up=0.5)
     """
