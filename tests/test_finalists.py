@@ -103,6 +103,22 @@ def test_runs_that_are_copies_show_that_the_seed_has_no_effect(again: list[list[
     assert depends_on_seed(history) is expected
 
 
+def test_copies_move_neither_the_score_nor_the_winner() -> None:
+    """The first run differs from its repetitions, as one does that was resumed without all of its state."""
+    history = History(SPACE, horizon=2)
+    add_curve(history, [0.5, 0.4], origin="model", x=0.0)
+    add_curve(history, [0.5, 0.45], origin="model", x=0.2)
+    for x, losses in ((0.0, [0.5, 0.6]), (0.2, [0.5, 0.45])) * 2:
+        add_curve(history, losses, origin=FINALIST, x=x)
+    first = history.trials[0]
+    assert depends_on_seed(history) is False
+    assert winner(history) is first
+    assert score(history, first) == 0.4
+    odd, none = (finalist.odd for finalist in confirmed(history))
+    assert odd == (first, 2)
+    assert none is None
+
+
 @pytest.mark.parametrize(
     ("again", "metrics", "left_out"),
     [
@@ -135,9 +151,9 @@ def test_equal_values_of_one_number_may_be_chance_but_not_of_several_metrics() -
 
 
 def add_curve(
-    history: History, losses: Sequence[float], *, origin: str, metrics: dict[str, float] | None = None
+    history: History, losses: Sequence[float], *, origin: str, metrics: dict[str, float] | None = None, x: float = 0.3
 ) -> None:
-    trial = history.append(start({"x": 0.3}, origin=origin))
+    trial = history.append(start({"x": x}, origin=origin))
     for step, loss in enumerate(losses, start=1):
         history.append(Report(trial.number, step, loss, metrics=metrics or {}))
     history.append(End(trial.number, Status.COMPLETED))

@@ -43,15 +43,15 @@ from orchestrator.record.encoding import RETRY
 from orchestrator.record.ledger import Ledger
 from orchestrator.record.schema import STATE
 from orchestrator.sweep import Sweep
-from search.domain.written import written
-from search.records import BASELINE, FINALIST, FOUND, Status, Suggestion, resume, start
+from search.domain.written import written as as_written
+from search.records import BASELINE, FINALIST, FOUND, End, Lost, Report, Status, Suggestion, resume, start
 from search.schedulers.asha import Asha
 from search.schedulers.run_to_end import RunToEnd
 from search.searchers.multitask import MultitaskSearch
 from search.searchers.pbt import PopulationBasedTraining
 from search.space import Float, Int, Pow2, Space, choice, loguniform, pow2, randint, uniform, when
 from search.task import Task
-from tests.records_on_disk import read
+from tests.records_on_disk import read, sweep_over, written
 from tests.support import ROOT, orchestrator, small_sweep
 from tests.told import Told, tell
 from trainables.workloads.callable import FromFunction
@@ -168,7 +168,7 @@ def test_few_trials_are_no_evidence_for_an_edge(tmp_path: Path) -> None:
 )
 def test_a_range_is_widened_on_its_own_scale(parameter: Any, up: bool, expected: str | None) -> None:
     more = wider(parameter, up=up)
-    assert (None if more is None else written(more)) == expected
+    assert (None if more is None else as_written(more)) == expected
     assert more is None or more.problem() is None
 
 
@@ -217,6 +217,27 @@ def test_repetitions_that_are_copies_of_the_first_runs_are_serious(tmp_path: Pat
     for finding in findings:
         assert "3 repetitions of 3 configurations" in finding.evidence
         assert "TRIAL_SEED" in finding.remedy
+
+
+@pytest.mark.parametrize("lost", [0, 2])
+def test_a_run_that_differs_from_its_copies_after_a_resume_is_told(tmp_path: Path, lost: int) -> None:
+    def told() -> Iterator[Any]:
+        for number, values in enumerate([(0.5, 0.4, 0.2), (0.5, 0.4, 0.3), (0.5, 0.4, 0.3)]):
+            yield start({"rate": 0.1, "width": 8, "dropout": 0.1}, origin=FINALIST if number else "random")
+            for step, value in enumerate(values, start=1):
+                yield Report(number, step, value, 1.0)
+                if not number and step == lost:
+                    yield Lost(0, "killed")
+            yield End(number, Status.COMPLETED)
+
+    run = written(tmp_path / "run", sweep_over(SPACE, 3, finalists=1), told())
+    (finding,) = copies(run)
+    assert "2 repetitions of 1 configuration " in finding.evidence
+    assert (
+        "Trial 0 is no copy of the other trainings of its configuration: it differs from step 3 on" in finding.evidence
+    )
+    assert ("after its resume at step 2: the training does not restore" in finding.evidence) == bool(lost)
+    assert ("Save all of the training's state" in finding.remedy) == bool(lost)
 
 
 def test_where_repetitions_are_copies_no_advice_is_to_repeat_more_on_fresh_seeds(tmp_path: Path) -> None:

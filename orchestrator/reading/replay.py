@@ -7,7 +7,6 @@ import json
 import shlex
 import shutil
 from collections.abc import Mapping
-from itertools import pairwise
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,8 +18,8 @@ from orchestrator.errors import BadInput, NoMetric, NotTheSame, TrialsFailed, di
 from orchestrator.failures import reason
 from orchestrator.reading.export import by_hand
 from orchestrator.reading.own_files import scripts_own
+from orchestrator.reading.restarts import restarts, resumed_after
 from orchestrator.reading.shared import REMEDY, Shared, shared_files
-from orchestrator.reading.trained_again import trained_again
 from orchestrator.record.encoding import number, unmasked
 from orchestrator.record.ledger import Ledger
 from orchestrator.record.storage import refuse_links
@@ -123,7 +122,6 @@ def _lineage(ledger: Ledger, trial: int, places: Places, go_on: int | None) -> l
             )
         lost = ledger.rows("lost", "WHERE trial = :trial ORDER BY seq", trial=number)
         told = ledger.rows("event", "WHERE trial = :trial ORDER BY seq", trial=number)
-        repeated = [row for row in told if trained_again(row["text"]) is not None]
         parent, step = rows[0]["parent"], rows[0]["parent_step"] or 0
         line.insert(
             0,
@@ -132,7 +130,7 @@ def _lineage(ledger: Ledger, trial: int, places: Places, go_on: int | None) -> l
                 rows[0],
                 None if parent is None else ledger.begun()[parent].config,
                 ledger.rows("report", "WHERE trial = :trial ORDER BY step", trial=number),
-                [row["seq"] for row in [*rows, *lost, *repeated]],
+                restarts(rows, lost, events=told),
                 ledger.rows("checkpoint", "WHERE trial IN (:trial, :parent) ORDER BY seq", trial=number, parent=parent),
             ),
         )
@@ -178,22 +176,11 @@ def _tell_how_it_counts(own: Path, recorded: Path) -> None:
 
 
 def _resumed_before(step: int, recorded: list[dict[str, Any]], restarts: list[int], others: Shared) -> str:
-    """An explanation, if the trial was resumed before this step; else empty.
-
-    `restarts`: the numbers (`seq`) of the records that the trial was resumed by a decision, lost its worker, or gave another
-    value for a step that it repeated. `others`: what trials of the run share.
-    A script that is stopped has often gone on: its last lines are recorded after it is resumed, at no cost.
-    """
-    resumed, has_resumed = [], False
-    for last, first in pairwise(recorded):
-        is_after = last["epoch"] != first["epoch"] or any(last["seq"] < seq < first["seq"] for seq in restarts)
-        if (is_after or has_resumed) and first["cost_seconds"] > 0:
-            resumed.append((last["step"], first["step"]))
-        has_resumed = (is_after or has_resumed) and first["cost_seconds"] == 0
-    before = [(last, first) for last, first in resumed if first <= step]
-    if not before:
+    """An explanation, if the trial was resumed before this step; else empty. `others`: what trials of the run share."""
+    found = resumed_after(step, recorded, restarts)
+    if found is None:
         return ""
-    last, first = before[-1]
+    last, first = found
     if others:
         return f" The trial was resumed after step {last}. {others.sentence} {REMEDY}"
     seems = "does not seem to" if first == step else "perhaps does not"

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 LONGEST_REASON = 100  # characters of the reason of a fallback
 USE_THE_SEED = (
-    "If it should, let the training use its seed: a script reads TRIAL_SEED, or its command passes seed={seed}; a function "
-    "sets no fixed seed of its own. Then run under a new name. A training without randomness needs no repetitions: finalists=0."
+    "If it should, let the training use its seed: a function or script reads TRIAL_SEED from its environment, or a script's "
+    "command passes seed={seed}. No other seed may be fixed, as that of XGBoost and LightGBM is by default. "
+    "Then run under a new name. A training without randomness needs no repetitions: finalists=0."
 )
 COPIES = "Not confirmed: the repetitions are copies of earlier runs"
 NOT_CONFIRMED = f"{COPIES}, so the result does not depend on the seed, and no more of them start. {USE_THE_SEED}"

@@ -55,6 +55,17 @@ class Finalist:
         copies = sum(any(_is_copy(run, other) for other in known[: known.index(run)]) for run in self.ended)
         return copies > 0 and copies >= len(self.ended) - 1
 
+    @property
+    def odd(self) -> tuple[Trial, int] | None:
+        """Of runs that are copies, the first that none of the others equals, and the step from which it differs."""
+        known = [self.trial, *self.ended]
+        alone = [run for run in known if not any(_is_copy(run, other) for other in known if other is not run)]
+        if not self.is_copied or not alone:
+            return None
+        like = next(run for run in known if run not in alone)
+        both = zip(alone[0].steps, alone[0].losses, like.losses, strict=False)
+        return alone[0], next((step for step, mine, theirs in both if mine != theirs), alone[0].step)
+
 
 def finalists(history: History, count: int) -> list[Finalist]:
     """The best `count` configurations by their completed full trainings, the best first; fewer if there are fewer."""
@@ -116,8 +127,11 @@ def independent(history: History) -> list[Finalist]:
 
 
 def winner(history: History) -> Trial | None:
-    """The incumbent; if it has trained again as a finalist, the finalist with the lowest mean over its fresh runs."""
-    best, found = incumbent(history), confirmed(history)
+    """The incumbent; if it has trained again as a finalist, the finalist with the lowest mean over its fresh runs.
+
+    Copies are no fresh runs. Needs all reports of these configurations.
+    """
+    best, found = incumbent(history), independent(history)
     candidates = [finalist for finalist in found if math.isfinite(finalist.mean)]
     if not candidates or all(finalist.trial is not best for finalist in found):
         return best  # an incumbent that is no finalist came later, so the finalists are out of date
@@ -125,8 +139,11 @@ def winner(history: History) -> Trial | None:
 
 
 def score(history: History, trial: Trial) -> float:
-    """The loss that stands for a trial's configuration: its mean over fresh runs where there is one, else its own."""
-    mean = next((each.mean for each in confirmed(history) if each.trial is trial), math.nan)
+    """The loss that stands for a trial's configuration: its mean over fresh runs where there is one, else its own.
+
+    Copies are no fresh runs. Needs all reports of these configurations.
+    """
+    mean = next((each.mean for each in independent(history) if each.trial is trial), math.nan)
     return mean if math.isfinite(mean) else trial.loss
 
 
