@@ -240,6 +240,43 @@ def test_a_run_that_differs_from_its_copies_after_a_resume_is_told(tmp_path: Pat
     assert ("Save all of the training's state" in finding.remedy) == bool(lost)
 
 
+@pytest.mark.parametrize(
+    ("horizon", "scheduler", "remedy"),
+    [(200, Asha(), "scheduler=Asha(grace_period=20);"), (3, Asha(), ""), (200, RunToEnd(), "")],
+)
+def test_a_baseline_without_a_rival_at_the_end_is_not_called_the_best(
+    tmp_path: Path, horizon: int, scheduler: Any, remedy: str
+) -> None:
+    """Some other trials are stopped at step 1, others at step 2; none is trained to the end."""
+    baseline, *others = drawn(bowl(), 15, steps=2)
+    stopped = [
+        replace(trial, values=trial.values[: 1 + (number < 4)], status=Status.STOPPED)
+        for number, trial in enumerate(others)
+    ]
+    first = replace(baseline, origin=BASELINE, values=[0.0] * horizon)
+    changes: dict[str, Any] = {"baseline": first.config, "scheduler": scheduler, "num_samples": 15}
+    run = run_of(tmp_path, [first, *stopped], **changes)
+    rows = next(figure for figure in answer_section(run).figures if isinstance(figure, Table)).rows
+    told = {row[0]: row[1] for row in rows}["By how much"]
+    assert told.startswith(
+        "Unknown: no other configuration has been trained to the end (loss of the baseline: 0): 14 of 14"
+    )
+    assert f"10 of them at step 1 of {horizon}" in told
+    assert remedy in told
+    assert ("grace_period" in told) == bool(remedy)
+    assert [finding.severity for finding in rungs(run)] == ["advice"] * bool(remedy)
+    shown = orchestrator("show", str(tmp_path / "run"), cwd=tmp_path).stdout
+    assert "no other configuration has been trained to the end" in shown
+    assert "the baseline is the best" not in shown
+    rival = replace(stopped[0], values=[1.0] * horizon, status=Status.COMPLETED)
+    rows = next(
+        figure
+        for figure in answer_section(run_of(tmp_path / "rival", [first, *stopped[1:], rival], **changes)).figures
+        if isinstance(figure, Table)
+    ).rows
+    assert {row[0]: row[1] for row in rows}["By how much"].startswith("Nothing: no configuration is better")
+
+
 def test_where_repetitions_are_copies_no_advice_is_to_repeat_more_on_fresh_seeds(tmp_path: Path) -> None:
     """The curves jump, so without the copies the lead would be within their noise."""
     trials = [

@@ -363,7 +363,7 @@ def test_what_is_not_known_is_said(tmp_path: Path) -> None:
     told = answers(ledger)
     assert told["What won"].startswith("So far trial 0: loss ")
     assert " at step 2 of 4. " in told["What won"]
-    assert told["By how much"].startswith("Nothing: no configuration is better than the baseline")
+    assert told["By how much"].startswith("Unknown: no other configuration has been trained to the end")
     assert told["On what evidence"] == "None yet: no full training is completed."
     assert told["What next"] == "Wait: the sweep is running (1 trial under way)."
     with ledger.transaction():

@@ -23,6 +23,7 @@ from orchestrator.reading.spending import print_accounts
 from orchestrator.reading.spent import of_budget
 from orchestrator.reading.state import state_words
 from orchestrator.reading.trial_counts import count_words, resting_members, stands, status_words
+from orchestrator.reading.untried import UNTRIED
 from orchestrator.record.ledger import Ledger
 from search.records import Status
 from search.wording import together
@@ -60,6 +61,9 @@ def print_summary(
             console.print(words, highlight=False, markup=False, soft_wrap=True)
         console.print("")
         console.print(_result_table(facts, best, baseline))
+        if facts["untried"]:
+            words = f"Of the others, {facts['untried'].rstrip('.')}."
+            console.print(words, highlight=False, markup=False, soft_wrap=True)
         if facts["outside"]:
             console.print(f"Note: {facts['outside']}.", highlight=False, markup=False, soft_wrap=True)
         if facts["ahead"]:
@@ -157,7 +161,7 @@ def _result_table(facts: Mapping[str, Any], best: Mapping[str, Any], baseline: M
             for name in tests
         ]
         if best["trial"] == baseline["trial"]:
-            table.add_row("the baseline is the best")
+            table.add_row(UNTRIED if facts["untried"] else "the baseline is the best")
         else:
             label = ", ".join(filter(None, ("against the baseline", certainty(facts))))
             table.add_row(label, *(["–"] * len(gains) if facts["unfair"] else gains))

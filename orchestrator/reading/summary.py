@@ -28,6 +28,7 @@ from orchestrator.reading.scores import first_score, fresh_runs, outside, presen
 from orchestrator.reading.spending import accounts
 from orchestrator.reading.state import state, state_words, waiting
 from orchestrator.reading.trial_counts import Cause, Stand, causes, load_history, retried, stands
+from orchestrator.reading.untried import untried
 from orchestrator.record.encoding import goal_of
 from orchestrator.record.ledger import Ledger
 from search.history import History, Trial
@@ -57,6 +58,7 @@ def summary(ledger: Ledger) -> dict[str, Any]:
             "best": _about(ledger, history, best),
             "baseline": _about(ledger, history, baseline),
             "unfair": unfair(best, baseline, history.horizon) or untrained(about, baseline),  # why no gain is told
+            "untried": untried(about, history, best, baseline),  # though the baseline is the best
             "outside": outside(about, best),  # of the present space
             "ahead": ahead(ledger, found, None if best is None else best.number, value, word),
             "cost": {},  # its place; the accounts fill it

@@ -8,11 +8,13 @@ from collections import Counter
 from orchestrator.page.health.finding import Finding
 from orchestrator.page.health.prediction import Prediction, prediction
 from orchestrator.page.recorded import Recorded
-from search.records import Status
+from orchestrator.reading.untried import later_rung
+from search.records import FINALIST, Status
 from search.task import FULL
 
 LEAST = 10  # trials that were stopped
 STOPPED = 3  # trials that were stopped at the same step make it a rung
+AT_ONCE = 100  # a step in the first 1/100 of a training
 USEFUL = 0.6  # a correlation with the end from which a rung is worth having
 
 
@@ -23,7 +25,9 @@ def rungs(run: Recorded) -> list[Finding]:
         return []
     found = predicts_the_end(run, steps)
     stopped = sum(_is_whole(trial.task, trial.began) and trial.status is Status.STOPPED for trial in run.history)
-    if found is None or stopped < LEAST or not found.is_worthless:
+    if found is None or found.ended < LEAST:
+        return _untold(run, steps[0])
+    if stopped < LEAST or not found.is_worthless:
         return []
     later = next(
         (
@@ -43,6 +47,26 @@ def rungs(run: Recorded) -> list[Finding]:
             f"Raise the first rung (grace_period){how}.",
             "serious",
             f"step {steps[0]}",
+        )
+    ]
+
+
+def _untold(run: Recorded, step: int) -> list[Finding]:
+    """A finding if most trials end within the first 1 % of the training, and too few are trained on to judge that."""
+    own = [trial for trial in run.history if _is_whole(trial.task, trial.began) and trial.first_origin != FINALIST]
+    cut = sum(trial.status is Status.STOPPED and trial.step * AT_ONCE <= run.history.horizon for trial in own)
+    remedy = later_rung(run.about, run.history.horizon, step)
+    if cut < LEAST or 2 * cut < len(own) or not remedy:
+        return []
+    return [
+        Finding(
+            "rungs",
+            f"The first rung is very early, step {step} of {run.history.horizon}, and may stop good trials.",
+            f"{cut} of {len(own)} trials were stopped within the first 1 %, and {len(run.full)} trained to the end: too few to "
+            "tell how well the ranking there predicts the end.",
+            remedy,
+            "advice",
+            f"step {step}",
         )
     ]
 

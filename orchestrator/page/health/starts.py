@@ -10,12 +10,12 @@ from orchestrator.page.analysis.words import percent
 from orchestrator.page.health.finding import Finding
 from orchestrator.page.recorded import Recorded
 from orchestrator.page.words import brief, duration
+from orchestrator.reading.untried import CUTS
 from search.records import Status
 
 SHARE, SECONDS = 0.5, 30.0  # of the device time, and at least; less is not worth a change
 TRAINED = ("completed", "stopped", "finalists", "running", "failed", "stalled")  # parts of the bill
 STAGE = " If the time before a first report is part of the training, such as pretraining, ignore this advice."
-CUTS = ("Asha", "Hyperband", "Median")  # schedulers with a `grace_period`
 
 
 def starts(run: Recorded) -> list[Finding]:

@@ -27,6 +27,7 @@ from orchestrator.reading.out_of_time import out_of_time_words
 from orchestrator.reading.scores import outside, rests_on, scores, unfair, untrained
 from orchestrator.reading.spending import COPIES
 from orchestrator.reading.trial_counts import status_words
+from orchestrator.reading.untried import UNTRIED, untried
 from orchestrator.reading.used_up import used_up
 from orchestrator.record.encoding import seconds_between
 from search.history import Trial, key_of
@@ -100,6 +101,8 @@ def _lead(run: Recorded, found: list[Finding]) -> str:
     if best is baseline or key_of(best.config) == key_of(baseline.config):
         policy = " The policy trained the baseline, too." if run.about.get("policy", NO_POLICY) != NO_POLICY else ""
         value = number(run.value(baseline.loss))
+        if why := untried(run.about, run.history, best, baseline):
+            return f"Unknown: {UNTRIED} ({run.metric} of the baseline: {value}): {why.rstrip('.')}."
         return f"Nothing: no configuration is better than the baseline ({run.metric} {value}).{policy}"
     mine, theirs = run.value(score(run.history, best)), run.value(score(run.history, baseline))
     gain = _gain(run)
@@ -298,6 +301,8 @@ def _usual(run: Recorded, found: list[Finding]) -> str:
         return "Give the sweep a baseline (Sweep(baseline=…)), so that the gain can be measured."
     if why := unfair(best, run.baseline, run.history.horizon):
         return f"Find out why the gain is unknown ({why}): {orchestrator_line('logs', name, run.baseline.number)}"
+    if cut := untried(run.about, run.history, best, run.baseline):
+        return f"Train longer: {UNTRIED}: {cut}"
     if _gain(run) <= 0:
         how = "Add values to the space" if used else "Search longer, or widen the space"
         return f"{how}: nothing better than the baseline was found."
