@@ -637,3 +637,15 @@ def test_launch_notes_what_note_says(tmp_path: Path, monkeypatch: pytest.MonkeyP
         launch(small_sweep(name=name, num_samples=1))
     assert Remarks.of(tmp_path / "another").note == "after fixing the crop"
     assert Remarks.of(tmp_path / "small").note == "after fixing the crop"
+
+
+def test_whole_numbers_that_some_trials_lack_stay_whole(tmp_path: Path) -> None:
+    configs = [{"x": 0.5, "depth": 3, "fast": True}, {"x": 1.5}, {"x": 1.0, "depth": 2**40, "fast": False}]
+    result = Result(tell(tmp_path / "run", [Told(config, [0.5]) for config in configs]))
+    found = result.trials
+    assert [str(found[f"config.{name}"].dtype) for name in configs[0]] == ["float64", "Int64", "boolean"]
+    assert found["config.depth"].dropna().tolist() == [3, 2**40]
+    assert [result.config_of(number) for number in range(3)] == configs
+    assert type(result.config_of(0)["depth"]) is int
+    with pytest.raises(BadInput, match=r"config_of\(9\): there is no such trial; see result\.trials\.index"):
+        result.config_of(9)

@@ -79,16 +79,28 @@ class Result:
     @cached_property
     def trials(self) -> pd.DataFrame:
         """One row per trial: its configuration (config.lr, …), value, the other metrics of the same report (metric.accuracy, …),
-        status, step, reason, seconds, task, origin and seed; `repeats`: of a finalist's repetition, which trial's configuration."""
+        status, step, reason, seconds, task, origin and seed; `repeats`: of a finalist's repetition, which trial's configuration.
+        Whole numbers and booleans that some trials lack keep their type, with <NA> there."""
         import pandas as pd
 
         frame = pd.DataFrame(self._rows).set_index("trial") if self._rows else pd.DataFrame(columns=["value", "status"])
-        if "repeats" in frame:
-            frame["repeats"] = frame["repeats"].astype("Int64")
         settings = [name for name in frame.columns if name.startswith("config.")]
+        for name in {"repeats", *settings} & {*frame.columns}:
+            kinds = {type(row[name]) for row in self._rows if row.get(name) is not None}
+            if frame[name].isna().any() and (name == "repeats" or kinds in ({int}, {bool})):
+                frame[name] = frame[name].astype("boolean" if kinds == {bool} else "Int64")
         metrics = [name for name in frame.columns if name.startswith("metric.")]
         first = [*settings, "value", *metrics]
         return frame[first + [name for name in frame.columns if name not in first]]
+
+    def config_of(self, trial: int) -> Config:
+        """The configuration of a trial: its active parameters, with the types that the training got."""
+        row = next((row for row in self._rows if row["trial"] == trial), None)
+        if row is None:
+            raise BadInput(
+                f"{self.folder}: config_of({shown(trial)}): there is no such trial; see result.trials.index."
+            )
+        return {name.removeprefix("config."): value for name, value in row.items() if name.startswith("config.")}
 
     @cached_property
     def curves(self) -> pd.DataFrame:
