@@ -50,7 +50,9 @@ def test_the_score_of_lightgbm_is_that_of_one_plain_training(tmp_path: Path) -> 
         assert row["value"] == page["log_loss"](y[400:], booster.predict(X[400:]))
 
 
-@pytest.mark.parametrize(("package", "code", "drawn"), [("xgboost", XGBOOST, "subsample"), ("lightgbm", LIGHTGBM, "bagging_fraction")])
+@pytest.mark.parametrize(
+    ("package", "code", "drawn"), [("xgboost", XGBOOST, "subsample"), ("lightgbm", LIGHTGBM, "bagging_fraction")]
+)
 def test_without_drawn_rows_they_go_on_exactly(tmp_path: Path, package: str, code: str, drawn: str) -> None:
     pytest.importorskip(package)
     sweep = defined(code.replace(drawn, "lambda_l2" if package == "lightgbm" else "lambda"))["sweep"]
