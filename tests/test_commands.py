@@ -87,6 +87,7 @@ def test_show_json_has_the_promised_keys(place: Path) -> None:
         "best",
         "baseline",
         "unfair",
+        "untried",
         "outside",
         "ahead",
         "cost",
@@ -282,7 +283,7 @@ def test_a_trial_that_waits_for_the_next_driver_is_not_called_running(tmp_path: 
     ledger.close()
     told = shown(tmp_path)
     assert "Best configuration (trial 0, step 3, to resume)" in told
-    assert "best (trial 0, to resume at step 3)" in told
+    assert "best so far (trial 0, to resume at step 3)" in told
     assert "running" not in told
 
 

@@ -21,9 +21,7 @@ def untried(about: Mapping[str, Any], history: History, best: Trial | None, base
     if best is None or baseline is None or key_of(best.config) != key_of(baseline.config):
         return ""
     others = [
-        trial
-        for trial in history
-        if trial.first_origin != FINALIST and trial.task == FULL and key_of(trial.config) != key_of(baseline.config)
+        trial for trial in history if trial is not baseline and trial.first_origin != FINALIST and trial.task == FULL
     ]
     if any(trial.status is Status.COMPLETED for trial in others):
         return ""
