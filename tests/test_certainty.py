@@ -11,7 +11,7 @@ from rich.console import Console
 from orchestrator.page.sections import answer
 from orchestrator.reading.printed_summary import print_summary
 from orchestrator.record.ledger import Ledger
-from search.records import BASELINE, FINALIST
+from search.records import BASELINE, FINALIST, Status
 from tests.records_on_disk import read
 from tests.support import small_sweep
 from tests.told import Told, tell
@@ -31,7 +31,11 @@ def again(config: dict[str, float], *losses: float) -> list[Told]:
         ([], "not confirmed on fresh seeds", "Not confirmed."),
         (again(GOOD, 0.6), "noise not measured", "does not measure the noise"),
         ([*again(GOOD, 0.5, 0.9), *again(NEXT, 0.8, 0.9)], "noise could explain it", "noise could explain it."),
-        ([*again(GOOD, 0.5, 0.6), *again(NEXT, 0.8, 0.9)], "more than noise explains", "more than noise explains."),
+        (
+            [*again(GOOD, 0.5, 0.6), *again(NEXT, 0.8, 0.9)],
+            "more than the noise between seeds explains",
+            "more than the noise between seeds explains.",
+        ),
         (again(GOOD, 0.5, 0.6), "not enough with so few repetitions", "not enough with so few repetitions, it would"),
         (again(GOOD, 0.6, 0.6), "fresh seeds gave equal values", "2 fresh seeds gave equal values"),
     ],
@@ -50,6 +54,28 @@ def test_show_states_a_gain_with_the_doubt_of_the_report(
     assert "better by" in line
     rows = dict(answer.section(read(folder)).figures[0].rows)  # type: ignore[union-attr, arg-type]
     assert evidence in rows["On what evidence"]
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "label"),
+    [
+        (Status.FAILED, "Not decided: trial 0 has no fresh seed yet.", "trial 1 (best so far)"),
+        (
+            Status.COMPLETED,
+            "The winner changed: trial 0 had the best first score (loss 0.4), trial 1 is",
+            "trial 1 (winner)",
+        ),
+    ],
+)
+def test_a_finalist_without_a_fresh_seed_has_not_lost(status: Status, said: str, label: str, tmp_path: Path) -> None:
+    repeated = Told(GOOD, [0.9] if status is Status.COMPLETED else [], status, FINALIST)
+    trials = [Told(GOOD, [0.4]), Told(NEXT, [0.7]), repeated, *again(NEXT, 0.8)]
+    out = io.StringIO()
+    folder = tell(tmp_path / "run", trials, small_sweep(workload=Quadratic(horizon=1)))
+    print_summary(ledger := Ledger.read(folder), Console(file=out, width=120))
+    ledger.close()
+    assert said in out.getvalue()
+    assert label in out.getvalue()
 
 
 def test_a_loss_against_the_baseline_needs_no_doubt(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_the_answer_of_a_confirmed_run(run: Ledger) -> None:
     assert f": better by {facts.baseline.loss - facts.best.loss:.4g}" in told["By how much"]
     assert told["On what evidence"].startswith("Confirmed on 3 fresh seeds: ")
     assert "Noise between seeds: 0.01 " in told["On what evidence"]
-    assert "more than noise explains" in told["On what evidence"]
+    assert "more than the noise between seeds explains" in told["On what evidence"]
     assert told["What it cost"].startswith("23.0 full trainings: ")
     assert "27 trials: 19 trained to the end, 4 stopped early and 4 failed." in told["What it cost"]
     assert told["What next"] == f"Use it: orchestrator export {run.folder.parent.name}/{run.folder.name}"
@@ -417,7 +417,9 @@ def test_the_page_and_show_tell_one_gain_on_fresh_seeds_without_exponents(tmp_pa
     ledger.close()
     assert told["By how much"] == "0.9605 against the baseline's 0.35: better by 0.6105 (174 % higher)."
     assert re.search(r"is \d+ times its standard error", told["On what evidence"])
-    assert re.search(r"against the baseline, more than noise explains +better by 0\.6105", out.getvalue())
+    assert re.search(
+        r"against the baseline, more than the noise between seeds explains +better by 0\.6105", out.getvalue()
+    )
 
 
 @pytest.mark.parametrize(("mode", "fresh", "by", "evidence"), [

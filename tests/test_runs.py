@@ -169,7 +169,7 @@ def test_a_list_shows_the_gain_over_the_baseline_and_its_doubt(tmp_path: Path) -
     facts = {each["name"]: each for each in json.loads(command("list", "--runs", str(tmp_path), "--json")[1])}
     assert (facts["new"]["baseline"], facts["new"]["gain"]) == (1.0, pytest.approx(0.6))
     assert facts["new"]["certainty"] == "not confirmed on fresh seeds"
-    assert facts["sure"]["certainty"] == "more than noise explains"
+    assert facts["sure"]["certainty"] == "more than the noise between seeds explains"
     assert facts["worse"]["gain"] is None, "the baseline is the best"
 
 

@@ -12,7 +12,7 @@ from search.records import Status
 
 SURE = 0.975  # quantile of Student's t: a lead beyond it is no luck of one comparison in twenty
 SURE_BY_NORMAL = 2.0  # the same with many repetitions
-BEYOND_NOISE = "more than noise explains"
+BEYOND_NOISE = "more than the noise between seeds explains"
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Lead:
 
     times: float  # how many standard errors it is
     error: float
-    sure: float  # so many standard errors would be more than noise explains
+    sure: float  # so many standard errors would be more than the noise between seeds explains
 
     @property
     def is_too_rarely_repeated(self) -> bool:

@@ -141,7 +141,8 @@ def _result_table(facts: Mapping[str, Any], best: Mapping[str, Any], baseline: M
     for name in tests:
         table.add_column(f"{name} (test)", justify="right")
 
-    for name, about in (("baseline", baseline), ("best", best)):
+    is_over = facts["state"] == "finished" and best["status"] == Status.COMPLETED.value
+    for name, about in (("baseline", baseline), ("best" if is_over else "best so far", best)):
         if about is None:
             continue
         status = status_words(about["status"], facts["state"])

@@ -211,8 +211,9 @@ def print_accounts(facts: Mapping[str, Any], console: Console, *, health_follows
 def _finalist_table(facts: Mapping[str, Any]) -> Table:
     runs = max(len(finalist["confirmed"]) for finalist in facts["finalists"])
     table = _table("finalists", "first score", *[f"fresh seed {run + 1}" for run in range(runs)], "mean of fresh")
+    best = "best so far" if _waiting(facts["finalists"]) else "winner"
     for finalist in facts["finalists"]:
-        label = f"trial {finalist['trial']}" + (" (winner)" if finalist["winner"] else "")
+        label = f"trial {finalist['trial']}" + (f" ({best})" if finalist["winner"] else "")
         again = [_number(value, "diverged") for value in finalist["confirmed"]]
         again += ["–"] * (runs - len(again))
         table.add_row(label, _number(finalist["first"]), *again, _number(finalist["mean"]))
@@ -225,12 +226,19 @@ def _who_won(found: list[dict[str, Any]], metric: str) -> str:
         return "A later configuration has a better first score, and has not been trained again."
     if best["mean"] is None:
         return "No fresh run has ended yet; the first score decides for now."
+    if waiting := _waiting(found):
+        return f"Not decided: {' and '.join(waiting)} {'has' if len(waiting) == 1 else 'have'} no fresh seed yet."
     if best is first:
         return "The winner did not change: the trial with the best first score is the best on fresh seeds, too."
     return (
         f"The winner changed: trial {first['trial']} had the best first score ({metric} {_number(first['first'])}), "
         f"trial {best['trial']} is the best on fresh seeds ({_number(best['mean'])})."
     )
+
+
+def _waiting(found: list[dict[str, Any]]) -> list[str]:
+    """The finalists of which no repetition has ended with a result."""
+    return [f"trial {each['trial']}" for each in found if not each["confirmed"]]
 
 
 def _task_table(found: list[dict[str, Any]]) -> Table:
