@@ -438,6 +438,24 @@ def test_the_start_and_the_end_say_that_a_budget_left_nothing_to_search_with(
     assert typed == advised, "one budget is advised, not two"
 
 
+def test_the_end_says_that_the_finalists_part_left_room_for_one_configuration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = timed_sweep(resources={"cpu": 1}, prices={"cpu": 3.6}, budget="$1", finalists=2, confirmations=1)
+    assert sweep.baseline_config is None
+    driver = carried_out(tmp_path / "run", sweep, 1, lambda order: 1e9)
+    ledger = Ledger.read(tmp_path / "run")
+    tell_end(driver, ledger, None)
+    ledger.close()
+    told = capsys.readouterr().out
+    assert (
+        "leaves no room for a full training besides the first configuration and the 2 repetitions of finalists" in told
+    )
+    assert "or drop finalists (finalists=0)." in told
+    asked = carried_out(tmp_path / "one", sweep.changed(num_samples=1), 1, lambda order: 1e9)
+    assert no_room(sweep.changed(num_samples=1), tmp_path / "one", asked.history) == "", "only one was asked for"
+
+
 def test_without_a_baseline_nothing_is_kept_for_one(tmp_path: Path) -> None:
     """A function of the user's has no baseline, unless the sweep gives one."""
     own = timed_sweep(baseline="workload", finalists=1, budget=2)

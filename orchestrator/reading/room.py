@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.console.plurals import plural
 from orchestrator.definition.validation import SEARCHED
 from orchestrator.errors import OrchestratorError
 from orchestrator.money.amounts import Amount, budget_words, full_trainings
@@ -51,13 +52,15 @@ class _Short:
 
 
 def no_room(sweep: Sweep, folder: Path, history: History) -> str:
-    """A warning, if the budget leaves nothing to search with beside the baseline and the finalists; else empty."""
+    """A warning, if the budget leaves nothing to search with beside the first configuration and the finalists; else empty."""
     short = _short(sweep, folder, history)
     if short is None:
         return ""
     beside = [
         *["the baseline"] * (sweep.baseline_config is not None),
-        *[f"the {sweep.finalist_count * sweep.confirmations} repetitions of finalists"] * bool(sweep.finalist_count),
+        *["the first configuration"] * any(trial.first_origin not in (BASELINE, FINALIST) for trial in history),
+        *[f"the {plural(sweep.finalist_count * sweep.confirmations, 'repetition')} of finalists"]
+        * bool(sweep.finalist_count),
     ]
     drop = ", or drop finalists (finalists=0)" if short.drops else ""
     of_one = "" if sweep.device_budget is None else f"; one costs about {budget_words(_like(sweep.budget, short.each))}"
@@ -76,7 +79,8 @@ def budget_with_room(sweep: Sweep, folder: Path, history: History) -> float | Am
 
 def _short(sweep: Sweep, folder: Path, history: History) -> _Short | None:
     each = cost_of_full(sweep, folder, history)
-    if not each or sweep.budget is None or any(t.first_origin not in (BASELINE, FINALIST) for t in history):
+    began = [trial.first_origin for trial in history if trial.first_origin != FINALIST]
+    if not each or sweep.budget is None or len(began) > 1 or (began not in ([], [BASELINE]) and not history.room):
         return None
     device = sweep.device_budget
     begun = sum(trial.first_origin == FINALIST for trial in history)
