@@ -137,6 +137,21 @@ def test_every_section_is_sound_on_the_smallest_runs(
         assert found["correlation"] is None
 
 
+def test_an_inactive_choice_has_no_option_and_a_condition_reads_as_in_the_plan(tmp_path: Path) -> None:
+    own = when(choice(["a", "b"]), opt=["sgd", "lars"])
+    space = Space({"opt": choice(["sgd", "lars", "adam"]), "kind": own})
+    configs = [{"opt": "sgd", "kind": "a"}, {"opt": "lars", "kind": "b"}, {"opt": "adam"}] * 3
+    run = written(tmp_path, sweep_over(space), trained(configs, np.arange(36.0).reshape(9, 4)))
+    section = parameters.section(run)
+    assert section is not None
+    (lines,) = [figure for figure in section.figures if isinstance(figure, Parallel)]
+    (axis,) = [axis for axis in lines.axes if axis.label == "kind"]
+    assert sorted(axis.values, key=str) == [None] * 3 + ["a"] * 3 + ["b"] * 3
+    (told,) = [sentence for sentence in section.sentences if sentence.startswith("The importance of the parameters")]
+    assert "with opt is sgd or lars: 6 of the" in told
+    assert told.count(". ") == 0, "one sentence"
+
+
 # Parameters and correlation, on a sweep that stopped most trials early.
 
 

@@ -350,6 +350,13 @@ def test_where_many_trials_fail_the_next_step_is_to_find_out_why(tmp_path: Path)
     assert "--retry-failed" in told
 
 
+def test_an_axis_of_a_band_around_one_value_shows_the_band() -> None:
+    constant = Series("median", [1.0, 2.0], [0.8, 0.8])
+    band = Series("range", [1.0, 2.0], [0.8, 0.8], kind="band", low=[0.79, 0.79], high=[0.82, 0.81])
+    assert "range" in drawn(Chart("one", "x", "y", [constant]))["layout"]["yaxis"]
+    assert "range" not in drawn(Chart("both", "x", "y", [constant, band]))["layout"]["yaxis"]
+
+
 def test_what_is_not_known_is_said(tmp_path: Path) -> None:
     ledger = Ledger.write(tmp_path / "run")
     assert answer_lines(document(ledger)) == [

@@ -279,6 +279,7 @@ BAD: list[tuple[dict[Any, Any], str]] = [
     ({"optimizer": choice(["a"]), "m": when(uniform(0, 1), optimzer="a")}, 'did you mean "optimizer"'),
     ({"o": choice(["sgd"]), "m": when(uniform(0, 1), o="sdg")}, "did you mean 'sgd'"),
     ({"o": randint(1, 3), "m": when(uniform(0, 1), o=4)}, '"o" cannot be 4'),
+    ({"o": choice(["r", "s"]), "m": when(uniform(0, 1), o="q")}, "it is one of 'r', 's'."),
     ({"o": uniform(0, 1), "m": when(uniform(0, 1), o=0.5)}, "use a choice as parent"),
     ({"o": choice(["a"]), "m": when(uniform(0, 1), o=[])}, "no value is named"),
     ({"o": choice(["a"]), "m": when(uniform(0, 1))}, "names no condition"),
@@ -297,6 +298,7 @@ def test_a_bad_space_is_refused_when_it_is_built_with_a_remedy(parameters: dict[
     message = str(caught.value)
     assert sentence in message
     assert message.endswith((".", "?"))
+    assert not message.endswith(("..", "?."))
     named = [name for name in parameters if isinstance(name, str) and name]
     assert not named or any(f'"{name}"' in message or f"({name} " in message for name in named)
 

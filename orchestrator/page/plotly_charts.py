@@ -74,6 +74,8 @@ def _chart(chart: Chart) -> Json:
         ("xaxis", chart.x_log, [x for series in chart.series for x in series.x]),
         ("yaxis", chart.y_log, [y for series in chart.series for y in series.y]),
     ):
+        if axis == "yaxis":  # of a band, both edges
+            values = [*values, *(end for series in chart.series if not has_bars for end in (*series.low, *series.high))]
         known = [value for value in values if value is not None]
         if log:
             layout[axis] |= _log_ticking(known)

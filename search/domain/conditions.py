@@ -70,7 +70,7 @@ def condition_of(name: str, definition: Conditional, parameters: Mapping[str, Pa
             if not parameters[parent].accepts(value):
                 raise ValueError(
                     f'{title}: "{parent}" cannot be {value!r}; it is {parameters[parent].allowed()}'
-                    f"{_near(value, parameters[parent])}."
+                    f"{_near(value, parameters[parent])}"
                 )
         condition[parent] = tuple(dict.fromkeys(parameters[parent].plain(value) for value in values))
     return condition

@@ -107,7 +107,7 @@ def places(columns: Sequence[Column], configs: Sequence[Config]) -> Array:
 
 def _condition(each: Mapping[str, Any]) -> str:
     terms = [
-        f"{parent} = {values[0]}" if len(values) == 1 else f"{parent} is one of {', '.join(map(str, values))}"
+        f"{parent} = {values[0]}" if len(values) == 1 else f"{parent} is {' or '.join(map(str, values))}"
         for parent, values in each.get("when", {}).items()
     ]
     return " and ".join(terms)

@@ -91,8 +91,7 @@ def _missing(found: Sequence[Influence], some: bool) -> list[str]:
     unknown = "The importance is not known everywhere" if some else "The importance of the parameters is not known yet"
     if not some and len(where) == 1:
         return [f"{unknown}: {next(iter(where))}."]
-    told = [f"{(stages := listed(found_))[0].upper()}{stages[1:]}: {why}." for why, found_ in where.items()]
-    return [f"{unknown}. {' '.join(told)}"]
+    return [f"{unknown}: {'; '.join(f'{listed(places)}: {why}' for why, places in where.items())}."]
 
 
 def _in_order(columns: Sequence[Column], shown: Influence) -> list[Column]:
@@ -144,7 +143,10 @@ def _parallel(run: Recorded, stage: Stage, order: Sequence[Column]) -> Parallel:
     trials = [run.history.trials[number] for number in kept]
     values = [run.value(stage.results[number]) for number in kept]
     configs = [as_trained(trial) for trial in trials]
-    axes = [Axis(c.name, [c.shown(config.get(c.name)) for config in configs], c.log) for c in order]
+    axes = [
+        Axis(c.name, [c.shown(config[c.name]) if c.name in config else None for config in configs], c.log)
+        for c in order
+    ]
     note = _which(run, stage)
     if left := len(numbers) - len(kept):
         note += f" {left} are left out: the best are shown, and an even selection of the others."

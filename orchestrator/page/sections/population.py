@@ -135,7 +135,10 @@ def _settings(run: Recorded, stretches: Sequence[Stretch]) -> list[Chart]:
     """Each parameter that changed along the best lineage."""
     charts = []
     for column in columns_of(run.about):
-        values = [column.shown(stretch.config.get(column.name)) for stretch in stretches]
+        values = [
+            column.shown(stretch.config[column.name]) if column.name in stretch.config else None
+            for stretch in stretches
+        ]
         if len({str(value) for value in values}) < 2:
             continue
         x = [step for stretch in stretches for step in (stretch.first - 1, stretch.last)]
