@@ -142,6 +142,10 @@ CONTRADICTIONS = {
     "said twice": ({"minimize": "loss", "metric": "loss"}, r"minimize='loss', metric='loss'\): .* leave out metric and mode"),
     "the mode again": ({"maximize": "loss", "mode": "max"}, r"maximize='loss', mode='max'\)"),
     "no name": ({"minimize": ""}, r"minimize=''\): must be the name of a metric"),
+    "two metrics": (
+        {"maximize": ["auc", "f1"]},
+        r"maximize=\['auc', 'f1'\]\): .* as in maximize='valid_accuracy'\. A sweep tunes one metric; report the others beside",
+    ),
     "a horizon of its own": ({"workload": Quadratic(), "steps": 3}, r"steps=3\): Quadratic has a horizon of its own, 9; leave out steps, and write Quadratic\(horizon=3\)"),
     "no metric": ({}, r"workload=yields \(test_first_sweep.py:\d+\)\): add minimize=… or maximize=…, .* reports or yields"),
     "no mode": ({"metric": "loss"}, r"metric='loss'\): add minimize="),

@@ -45,7 +45,11 @@ def goal(minimize: str | None, maximize: str | None, metric: str, mode: str) -> 
         twice = f"metric={metric!r}" if metric else f"mode={mode!r}"
         raise BadInput(f"Sweep({word}={name!r}, {twice}): {word} already says both; leave out metric and mode.")
     if not isinstance(name, str) or not name.strip():
-        raise BadInput(f"Sweep({word}={name!r}): must be the name of a metric, as in {word}='valid_loss'.")
+        several = (
+            " A sweep tunes one metric; report the others beside it." if isinstance(name, (list, tuple, set)) else ""
+        )
+        known = "valid_loss" if word == "minimize" else "valid_accuracy"
+        raise BadInput(f"Sweep({word}={name!r}): must be the name of a metric, as in {word}={known!r}.{several}")
     return Goal(name, word[:3])
 
 
