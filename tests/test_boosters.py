@@ -51,7 +51,9 @@ def test_the_score_of_lightgbm_is_that_of_one_plain_training(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("package", "code", "drawn"), [("xgboost", XGBOOST, "subsample"), ("lightgbm", LIGHTGBM, "bagging_fraction")]
+    ("package", "code", "drawn"),
+    [("xgboost", XGBOOST, "subsample"), ("lightgbm", LIGHTGBM, "bagging_fraction")],
+    ids=["xgboost", "lightgbm"],
 )
 def test_without_drawn_rows_they_go_on_exactly(tmp_path: Path, package: str, code: str, drawn: str) -> None:
     pytest.importorskip(package)
