@@ -203,8 +203,9 @@ class Channels:
         """New lines of a stream; of the script's output, they also go to the trial's log."""
         stream = self._streams[name]
         data, found = stream.poll()
-        if has_ended and not data:
-            data, found = stream.rest()
+        if has_ended and not stream.has_more:
+            rest, last = stream.rest()
+            data, found = data + rest, [*found, *last]
         if name != LOGGED:
             self._folder.write_log(data[max(0, self._in_log.get(name, 0) - stream.position + len(data)) :])
             if stream.position > self._in_log.get(name, 0):
