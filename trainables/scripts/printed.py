@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from trainables.scripts.line import COUNT, NOT_FINITE, NUMBER, Line, Value, number_of, whole
+from trainables.scripts.line import Line, Value, spelled
 from trainables.scripts.names import (
     ENVIRONMENT_STEPS,
     LETTER,
@@ -28,6 +29,23 @@ from trainables.scripts.names import (
     key_of,
     may_be_a_setting,
 )
+from trainables.scripts.numbers import (
+    COUNT,
+    GOES_ON,
+    NOT_FINITE,
+    NUMBER,
+    SECOND,
+    STEP_GOES_ON,
+    UNIT,
+    WHOLE,
+    decimals,
+    join_thousands,
+    number_of,
+    shows_thousands,
+    step_in,
+    step_of,
+    whole,
+)
 
 NAME_LENGTH = 100  # characters before a number in which to look for its name
 LONGEST = 20_000  # characters of a line to read
@@ -35,8 +53,8 @@ _FULL_WIDTH = str.maketrans(
     {"：": ": ", "＝": "=", "，": ", ", "、": ", ", "；": "; ", "（": "(", "）": ")", "。": ". ", "％": "%"}
 )
 
-_UNIT = r"\s?(?:%|(?:ms|us|µs|ns|s|secs?|seconds?|min|h|hrs?|dB|[kKMG]i?B|Hz|px|bits|bpc|bpb|°C?|it/s|s/it|/s|/sec))"
-_ENDS = rf"(?:{_UNIT})?(?=$|\s|[;|)\]}}\"'±(]|,(?!\d)|\.(?=\s|$)|\+/-|:(?=\s|$))"
+_UNIT = rf"(?:\s?%|{UNIT})"
+_ENDS = rf"(?:{_UNIT})?(?=$|\s|[;|)\]}}\"±(]|[,'](?!\d)|\.(?=\s|$)|\+/-|:(?=\s|$))"
 _WORD = rf"{LETTER}(?:[\w{MARKS}/.@-]*[\w{MARKS}@])?(?:'s)?(?:\(\w[\w{MARKS}.-]*\))?"
 _VALUE = re.compile(rf"(?<![\w.])(?:{NUMBER}){_ENDS}", re.I)
 _NAME = re.compile(
@@ -49,17 +67,21 @@ _STEP = re.compile(
     r"(?P<word>(?:num[_ ])?time[_ ]?steps?|env(?:ironment)?(?:[_ ]steps?)?(?![_ ]?[A-Za-z])"
     r"|(?:current[ _]|train(?:er)?/)?(?:epoch|global[_ ]step|step|iteration|iter|num_updates|update|round|episode)"
     r"|(?:ep|it|(?P<plural>steps|epochs))(?=\s*[=:])|(?<=\[)(?:ep|it)(?=\s+\d))"
-    r"(?:_?(?:num(?:ber)?|idx|index|i))?(?:\((?P<split>\w+)\))?[\"']?\s*(?:[=:#_-]\s*|no\.?\s*)?[\"'\[(]*\s*"
-    r"(?P<number>(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?)(?:\s*(?:/|of)\s*(?P<total>\d{1,3}(?:,\d{3})+|\d+))?(?![\w.]*\w)[\"'\])]?",
+    r"(?:_?(?:num(?:ber)?|idx|index|i))?(?:\((?P<split>\w+)\))?[\"']?(?:\s*[=:#_]\s*|-(?=\d)|\s*-\s+|\s*no\.?\s*|\s*)[\"'\[(]*\s*(?P<minus>-)?"
+    rf"(?P<number>{WHOLE}(?:\.\d+)?(?:[eE][-+]?\d+)?)(?:\s*(?:/|of)\s*(?P<total>{WHOLE}))?"
+    rf"(?:(?=(?P<behind>{STEP_GOES_ON}))|(?![\w.]*\w))[\"'\])]?",
     re.I,
 )  # fmt: skip
 _COUNTED = re.compile(rf"(?<![\w{MARKS}/.-])(?P<word>{LETTER}[\w{MARKS}-]*)\s*[=:#]?\s*{COUNT}")
-_LEADING = re.compile(r"^[\s;]*(?:\[\s*(?P<bracket>\d+)\s*(?:/\s*\d+\s*)?\]|(?P<index>\d+):(?=\s))(?!\s*\[)")
-_LETTERS, _TURNS_INTO = re.compile(rf"{LETTER}+"), re.compile(r"\s*(?:->|-->|→|=>)")
+_LEADING = re.compile(
+    rf"^[\s;]*(?:\[\s*(?P<bracket>{WHOLE})(?P<behind>(?: \d{{3}})+(?!\d))?\s*(?:/\s*(?P<total>{WHOLE})(?: \d{{3}})*\s*)?\]"
+    r"|(?P<index>\d+):(?=\s))(?!\s*\[)"
+)
+_LETTERS = re.compile(rf"{LETTER}+")
 _COLUMN = re.compile(rf"\s*\|\s*{NUMBER}\s*(?:\||$)", re.I)  # one name, several columns
 _SEVERAL = re.compile(rf"[,\s]\s*{NUMBER}[^\[\]()]*[\])]", re.I)  # behind the first number of a list
 _LEADING_NUMBER = re.compile(NUMBER, re.I)
-_COUNTED_EPOCH = re.compile(r"(?<![\w.=:])(\d+)(?:st|nd|rd|th)?[ -]?epoch\b(?!\s*[=:#]?\s*\d)", re.I)
+_COUNTED_EPOCH = re.compile(r"(?<![\w.,'=:])(\d+)(?:st|nd|rd|th)?[ -]?epoch\b(?!\s*[=:#]?\s*\d)", re.I)
 _PROGRESS = re.compile(
     r"[\[(]\s*(\d+)\s*/\s*(\d+)\s*[\])(]|(?<![\w.])(\d+)\s*/\s*(\d+)(?=\s*(?:batches|\[|━|╸|╺|\d+(?::\d\d)+|.{0,60}?(?:it/s|s/it|s/step|s/epoch)))"
 )
@@ -92,8 +114,9 @@ _BARE = re.compile(  # outside of what stands in quotes
 )
 
 
-def read(text: str, names: Sequence[str] = ()) -> Line:
-    """The content of one line. `names`: of which any signs are part if they stand in the line: `mAP@[.5:.95]`."""
+def read(text: str, names: Sequence[str] = (), *, thousands: bool = False) -> Line:
+    """The content of one line. `names`: of which any signs are part if they stand in the line: `mAP@[.5:.95]`; `thousands`:
+    commas are known to separate them."""
     text = visible(text)
     if not re.search(r"\d|nan|inf", text, re.I) or len(text) > LONGEST:
         return Line(text[:LONGEST])
@@ -123,7 +146,11 @@ def read(text: str, names: Sequence[str] = ()) -> Line:
     }
     is_progress = any(done < total for done, total in inner) or bool(inner and _METER.search(plain))
     counted |= {word: place for place, word in own.items() if word}
-    values = tuple(_by_own_name(value, aliases) for value in _values(_BAR.sub(" ; ", plain)))
+    plain = _BAR.sub(" ; ", plain)
+    values = tuple(_values(plain))
+    if thousands or any(shows_thousands(value.text) for value in values):
+        values = tuple(_values(join_thousands(plain)))
+    values = tuple(_by_own_name(value, aliases) for value in values)
     return Line(text, values, steps, heading, is_progress, counted)
 
 
@@ -155,6 +182,7 @@ class Reader:
         self._worth = re.compile("|".join([_SAYING, *(re.escape(end.lower()) for end in ends)]))
         self.steps = dict(steps or {})  # of the last heading
         self._columns: list[str] = []  # of a table, while its rows last
+        self._has_thousands = False  # whether a line has shown that commas separate them
         self._repeats = False  # whether the next line repeats an earlier one ("best iteration is:")
         self._is_wrapped = False  # whether the next line, if it is indented so far, is the rest of a bar (Rich)
 
@@ -164,7 +192,8 @@ class Reader:
         if not self._columns and not self._worth.search(text.lower()):
             self._is_wrapped = is_rest
             return None
-        line = read(text, self._names)
+        line = read(text, self._names, thousands=self._has_thousands)
+        self._has_thousands = self._has_thousands or any(shows_thousands(value.text) for value in line.values)
         self._is_wrapped = is_rest or (line.is_progress and bool(_RICH.search(text)))
         if is_rest:
             return replace(line, is_heading=False, is_progress=True)
@@ -197,19 +226,21 @@ class Reader:
             return replace(line, is_heading=False)
         if self._columns[:1] == ["#"] and len(cells) == len(self._columns) - 1:
             self._columns = self._columns[1:]  # the sign of a comment, not a column
-        if len(cells) != len(self._columns) or sum(number is not None for number in numeric) < 2:
+        seem_numbers = [number is not None or cell[:1].isdigit() for number, cell in zip(numeric, cells, strict=True)]
+        if len(cells) != len(self._columns) or not any(numeric) or sum(seem_numbers) < 2:
             if cells and not re.fullmatch(r"[\W_]*", line.text) and not line.is_progress:
                 self._columns = []
             return line
-        steps, values = dict(line.steps), []
-        for name, number in zip(self._columns, numeric, strict=True):
-            if number is None:
-                continue
-            if (key := "step" if name == "#" else key_of(name)) in STEP_WORDS:
-                steps[key] = number_of(number)
+        steps, values, others = dict(line.steps), list[Value](), dict[str, str]()
+        for name, cell, number in zip(self._columns, cells, numeric, strict=True):
+            if (key := "step" if name == "#" else key_of(name)) in STEP_WORDS and cell[:1].isdigit():
+                steps[key] = step_in(cell) if number is None else number_of(number)
+            elif number is None:
+                others[name] = cell
             else:
                 values.append(Value(name if "(" in name else name.rstrip(")"), number))
-        return replace(line, values=tuple(values), steps=steps, is_heading=bool(steps), is_progress=False)
+        is_heading = bool(steps)
+        return replace(line, values=tuple(values), steps=steps, is_heading=is_heading, is_progress=False, others=others)
 
 
 def _cell(cell: str) -> str | None:
@@ -262,9 +293,10 @@ def of_mapping(text: str, found: Mapping[Any, Any], number: str = NUMBER) -> Lin
     others: dict[str, str] = {}
     for name, value in _flat(found):
         shown = value.strip() if isinstance(value, str) else "null" if value is None else repr(value)
-        if isinstance(value, bool) or not re.fullmatch(number, shown, re.I):
+        is_step = (key := key_of(name).removeprefix("train_")) in STEP_WORDS
+        if isinstance(value, bool) or not re.fullmatch(f"{number}|{WHOLE}" if is_step else number, shown, re.I):
             others[name] = shown
-        elif (key := key_of(name).removeprefix("train_")) in STEP_WORDS:
+        elif is_step:
             steps.setdefault(key, number_of(shown))
         else:
             values.append(Value(name, shown))
@@ -291,10 +323,10 @@ def _take_steps(text: str) -> tuple[dict[str, float], bool, str, dict[tuple[floa
         nonlocal heading
         before, split = (found["before"] or "").lower(), (found["split"] or "").lower()
         key = key_of(found["word"]).removesuffix("s") if found["plural"] else key_of(found["word"])
-        told = found["number"].replace(",", "")
+        number = math.nan if found["minus"] else step_of(found["number"], found["behind"])
         if before == "total" and key in ENVIRONMENT_STEPS:
             before, key = "", f"total_{key}"
-        place = (float(told), int(whole(found["total"]))) if found["total"] and told.isdigit() else None
+        place = (number, int(whole(found["total"]))) if found["total"] and number.is_integer() else None
         if place is not None:
             places[place] = ""
         if before in ("best", "last", "from", "until", "till", "since", "previous", "max", "total"):
@@ -307,14 +339,13 @@ def _take_steps(text: str) -> tuple[dict[str, float], bool, str, dict[tuple[floa
             heading = bool(_HEADING.match(found.string[: found.start()]))
         elif before == "of":
             heading = bool(re.match(r"^[\W_]*end\s*$", found.string[: found.start()], re.I))
-        steps.setdefault(key, float(told))
+        steps.setdefault(key, number)
         return f" ; {split} ; "
 
     if (leading := _LEADING.match(text)) and not _STEP.search(text[: leading.end() + 1]):
-        steps["index"] = float(leading["bracket"] or leading["index"])
-        if "/" in leading.group():
-            number, total = re.findall(r"\d+", leading.group())[:2]
-            places[float(number), int(total)] = "index"
+        steps["index"] = step_of(leading["bracket"] or leading["index"], leading["behind"])
+        if leading["total"] and not leading["behind"]:
+            places[steps["index"], int(whole(leading["total"]))] = "index"
         text = " ; " + text[leading.end() :]
     if counted := _COUNTED_EPOCH.search(text):
         steps.setdefault("epoch", float(counted[1]))
@@ -355,6 +386,8 @@ def _values(text: str) -> Iterator[Value]:
         position = number.end()
         is_list = found.group().rstrip()[-1:] in ("[", "(") and _SEVERAL.match(text, position)
         in_columns = "|" in found.group() and _COLUMN.match(text, position)
-        if not (is_list or in_columns or _TURNS_INTO.match(text, position)):
-            text_of = _LEADING_NUMBER.match(number.group())[0]  # type: ignore[index]
-            yield Value(name, text_of, split, number.group()[len(text_of) :].strip())
+        text_of = _LEADING_NUMBER.match(number.group())[0]  # type: ignore[index]
+        unit = number.group()[len(text_of) :].strip()
+        goes_on = GOES_ON.match(text, position) or (not unit and SECOND.match(text, position))
+        if not (is_list or in_columns or goes_on):
+            yield Value(name, text_of, split, unit)
