@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from trainables.scripts.names import OTHERS, SAME, SPLITS, key_of, same_name
-from trainables.scripts.numbers import COUNT, decimals, number_of, whole
+from trainables.scripts.names import LETTER, OTHERS, SAME, SPLITS, key_of, same_name
+from trainables.scripts.numbers import COUNT, STEP_GOES_ON, WHOLE, decimals, number_of, step_of, whole
 
+_GROUPED_COUNT = re.compile(rf"(?<!\w)(?P<word>{LETTER}\w*)\s*[=:]?\s*(?P<number>[1-9]\d{{0,2}},\d{{3}})(?![\w.,]*\d)")
 _SEEMS_A_NUMBER = r"(?:\s*(?:[=:|]|(?=[\[(]\s*[-+.\d]))\s*\S|\s+[-+~≈<>≤≥−]?\.?\d)(?:[^,;]|,(?=\d))*"
 
 
@@ -67,8 +68,13 @@ class Line:
             return self.steps[key]
         if (found := self.value(name)) is not None:
             return found.number
-        counted = re.search(rf"{spelled(name)}\s*[=:|#]?\s*[\[(]?\s*{COUNT}", self.text, re.I)
-        return None if counted is None else whole(counted["number"])
+        before = rf"{spelled(name)}\s*[=:|#]?\s*[\[(]?\s*"
+        if (counted := re.search(rf"{before}{COUNT}", self.text, re.I)) is not None:
+            return whole(counted["number"])
+        alone = re.search(
+            rf"{before}(?P<number>{WHOLE})(?:(?=(?P<behind>{STEP_GOES_ON}))|(?=$|[\s;|)\]}}:,]))", self.text, re.I
+        )
+        return None if alone is None else step_of(alone["number"], alone["behind"])
 
     def other(self, name: str) -> str:
         """What stands in a row in place of the number of `name`; empty if nothing does."""
@@ -81,8 +87,10 @@ class Line:
         """The whole numbers without a unit, by name, which may be a count of steps."""
         found = {word: int(number) for word, (number, _) in self.counted.items() if word not in self.steps}
         for value in self.values:
-            if not value.unit and re.fullmatch(r"[\d,]+", value.text):
+            if not value.unit and re.fullmatch(r"[\d,]{1,20}", value.text):
                 found.setdefault(value.name, int(value.number))
+        for count in _GROUPED_COUNT.finditer(self.text):
+            found.setdefault(count["word"], int(whole(count["number"])))
         return found
 
     def doubtful(self, name: str) -> str:
@@ -129,4 +137,3 @@ def spelled(name: str) -> str:
     """A pattern for a name as printed, with blanks, dashes, dots and slashes alike."""
     words = r"[\s_/.-]+".join(map(re.escape, re.split(r"[\s_/.-]+", name.strip())))
     return rf"(?<![\w/.-])(?:[\"'])?{words}(?:[\"'])?"
-

@@ -17,15 +17,19 @@ NUMBER = (
     rf"[-+]?(?:{NOT_FINITE}|\d+\.\d*[fFdD][-+]?\d+"  # Julia's 0.5f0, Fortran's 0.5D-01
     rf"|(?:{_THOUSANDS}|\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
 )
-WHOLE = rf"(?:[1-9]\d{{0,2}}(?:(?:,\d{{3}})+|{_GROUPS})|\d+)"  # a count has no decimals, so its comma separates thousands
+WHOLE = (
+    rf"(?:[1-9]\d{{0,2}}(?:(?:,\d{{3}})+|{_GROUPS})|\d+)"  # a count has no decimals, so its comma separates thousands
+)
 COUNT = rf"(?P<number>{WHOLE})\s*/\s*(?P<total>{WHOLE})(?![\w.]*\w| \d{{3}}(?!\d))"
 
 UNIT = r"\s?(?:ms|us|µs|ns|s|secs?|seconds?|min|h|hrs?|dB|[kKMG]i?B|Hz|px|bits|bpc|bpb|°C?|it/s|s/it|/s|/sec)"
 _ALONE = rf"(?:{NUMBER})(?!{UNIT}(?!\w))(?:\s*%)?(?=$|\s|[,;|)\]}}])"
-_SCALE = r"(?:[kKMGTB]|thousand|million|billion)\b(?!\s*[=:]|\s+[-+.\d])"
-_FACTOR = rf"\s*[×xX*·]\s*\d|\s+[eE][-+]?\d+\b|\s?{_SCALE}"
-GOES_ON = re.compile(rf"\s*(?:->|-->|→|=>)|{_FACTOR}|\s*(?:/|[-–—]|(?:out )?of\b|to\b)\s+{_ALONE}")
-SECOND = re.compile(rf"\s+{_ALONE}", re.I)
+_SCALE = (  # behind a blank, not a name: `D loss 0.5 G loss 0.3`, `0.5 k=3`
+    r"[kKMGTB]\b|\s?(?:thousand|million|billion)\b|\s[kKMGTB](?=\s*(?:$|[,;|)\]}]))|\s[kM]\b(?!\s*[=:]|\s+[-+.\d])"
+)
+_FACTOR = rf"\s*[×xX*·]\s*\d|\s+[eE][-+]?\d+\b|{_SCALE}"
+GOES_ON = re.compile(rf"\s*(?:->|-->|→|=>)|{_FACTOR}|\s*(?:/|[-–—]|to\b)\s+{_ALONE}")
+SECOND = re.compile(rf"\s+(?:(?:out )?of\s+)?{_ALONE}", re.I)  # of a number without a unit: `54 % of 1000` is whole
 STEP_GOES_ON = rf",\d|['’]\d|(?: \d{{3}})+(?:\s*/\s*\d{{1,3}}(?: \d{{3}})+|(?!\s*/\s*\d))(?![\w.])|{_FACTOR}"
 _ONE_GROUP = re.compile(r"(?<![\w.,'’])([1-9]\d{0,2}),(\d{3})(?![\w.,]*\d)")
 

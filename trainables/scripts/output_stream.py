@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from trainables.scripts.line import Line
-from trainables.scripts.printed import Reader, progress_in
+from trainables.scripts.printed import progress_in
+from trainables.scripts.reader import Reader
 from trainables.scripts.tables import Tables
 from trainables.scripts.trial_folder import TAIL
 

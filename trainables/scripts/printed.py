@@ -4,8 +4,7 @@
     read("epoch 3/20: valid_loss=0.52 (best 0.49)").steps                           {"epoch": 3.0}
 
 A number is never cut off. If the text after it makes it doubtful (`1.2.3`, `0,52`, `3/20`), there is no value, and
-`doubtful` returns that text. `Reader` combines lines that need their neighbours (a table, a heading `Epoch 3/20`, an
-inner progress bar).
+`doubtful` returns that text.
 """
 
 from __future__ import annotations
@@ -42,13 +41,12 @@ from trainables.scripts.numbers import (
     join_thousands,
     number_of,
     shows_thousands,
-    step_in,
     step_of,
     whole,
 )
 
 NAME_LENGTH = 100  # characters before a number in which to look for its name
-LONGEST = 20_000  # characters of a line to read
+LONGEST = 20_000  # characters of a line to read, if it is not JSON or a Python dict
 _FULL_WIDTH = str.maketrans(
     {"：": ": ", "＝": "=", "，": ", ", "、": ", ", "；": "; ", "（": "(", "）": ")", "。": ". ", "％": "%"}
 )
@@ -85,8 +83,8 @@ _COUNTED_EPOCH = re.compile(r"(?<![\w.,'=:])(\d+)(?:st|nd|rd|th)?[ -]?epoch\b(?!
 _PROGRESS = re.compile(
     r"[\[(]\s*(\d+)\s*/\s*(\d+)\s*[\])(]|(?<![\w.])(\d+)\s*/\s*(\d+)(?=\s*(?:batches|\[|━|╸|╺|\d+(?::\d\d)+|.{0,60}?(?:it/s|s/it|s/step|s/epoch)))"
 )
-_BAR = re.compile(r"(?<![\d.])\d{1,3}%\s*\|[^|]*\||[━╸╺█▏▎▍▌▋▊▉]+|\[[=>.]{4,}\]")
-_RICH, _FAR = re.compile("[━╸╺]{4}"), " " * 8  # it wraps a bar that is wider than its terminal
+_PLACE = re.compile(rf"\[\s*{WHOLE}\s*/\s*{WHOLE}\s*\]")
+BARS = re.compile(r"(?<![\d.])\d{1,3}%\s*\|[^|]*\||[━╸╺█▏▎▍▌▋▊▉]+|\[[=>.]{4,}\]")
 _DRAWN_BAR = re.compile(  # up to its end, as tqdm draws it; what follows was printed behind it
     r".*(?:\d{1,3}%\|[#█=>*.-]*[\d▏▎▍▌▋▊▉]? *\|\s*(?:[\d.]+\w*/[\d.]+\w*\s*)?(?:\[\d+:\d\d[^\]]*\])?"
     r"|\b\d{1,9}\w{1,9} \[\d+:\d\d(?::\d\d)?, [^\]]*/[^\]]*\])\s*"
@@ -97,7 +95,10 @@ _STAMPS = re.compile(
     r"|(?<![\w.])(?:\d+ days?, )?\d{1,3}(?::\d\d){1,2}(?:[.,]\d+)?(?![\w:])"
     r"|^[IWEF]\d{4} [\d:.]+ +\d+ [\w.]+:\d+\]|[\w/.-]+\.py:\d+"
 )
-_LEVEL = re.compile(r"^[^=]{0,120}?\b(?:INFO|WARNING|DEBUG|ERROR)\b(?::[\w.]+:)?[\]:)\s|-]*")
+_LEVEL = re.compile(  # not a word of a metric's name: `TEST ERROR: 0.5`
+    rf"^[^=]{{0,120}}?\b(?P<level>INFO|WARNING|DEBUG|ERROR)\b(?!\s*[:=]?\s*(?:{NUMBER}){_ENDS})(?::[\w.]+:)?[\]:)\s|-]*"
+)
+_SHARE = re.compile(r"(?<![\w.])(?P<number>\d+(?P<point>\.?)\d*)\s*(?P<percent>%?)\s*$")
 _METER = re.compile(r"\d\s*\(\s*[\d.]+\s*\)")  # the last batch's value, and the mean so far
 _COLOURS = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _WRAPPED = re.compile(
@@ -105,11 +106,16 @@ _WRAPPED = re.compile(
     rf"\(\s*(?P<list>\[+)?\s*(?P<number>{NUMBER})\s*(?(list)\]+)\s*(?:,[^()]*(?:\([^()]*\)[^()]*)*)?\)"
     rf"|<tf\.Tensor:[^<>]*numpy=(?P<tensor>{NUMBER})>"
 )
+_OF_THE_BEST = re.compile(  # before a step: `(best 0.43, epoch 6)`, `best 0.43 at epoch 6`
+    r"[(\[][^()\[\]]*\b(?:best|lowest|highest|previous)(?![a-z])[^()\[\]]*$"
+    r"|\b(?:best|lowest|highest|previous)(?![a-z])[^()\[\];|]*\d\s*(?:at|@|in|from|on)\s*$",
+    re.I,
+)
 _HEADING = re.compile(
     r"^[\W\d_]*(?:(?:train|training|start|starting|running|learning|begin|beginning|end of|eval|evaluating|validat\w+|finished)\b[\W_]*)?$",
     re.I,
 )
-_BARE = re.compile(  # outside of what stands in quotes
+BARSE = re.compile(  # outside of what stands in quotes
     rf"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(?<=[:,\[ ])([-+]?{NOT_FINITE})(?=\s*[,\]}}])""", re.I
 )
 
@@ -118,10 +124,12 @@ def read(text: str, names: Sequence[str] = (), *, thousands: bool = False) -> Li
     """The content of one line. `names`: of which any signs are part if they stand in the line: `mAP@[.5:.95]`; `thousands`:
     commas are known to separate them."""
     text = visible(text)
-    if not re.search(r"\d|nan|inf", text, re.I) or len(text) > LONGEST:
-        return Line(text[:LONGEST])
-    if re.match(r"\s*wandb:", text):
+    if len(text) > LONGEST:
+        return _of_long(text, names)
+    if not re.search(r"\d|nan|inf", text, re.I):
         return Line(text)
+    if re.match(r"\s*wandb:", text):
+        return Line()
     plain = _WRAPPED.sub(lambda found: found["number"] or found["tensor"], text)
     begin = plain.find("{")
     if begin >= 0 and isinstance(found := structure(plain[begin:].rstrip()), dict):
@@ -137,8 +145,12 @@ def read(text: str, names: Sequence[str] = (), *, thousands: bool = False) -> Li
     for alias, name in aliases.items():
         plain = re.sub(rf"(?<![\w/.-]){re.escape(name)}(?![\w/@(\[])", alias, plain)
     plain = plain.translate(_FULL_WIDTH)
-    progress = [(int(found[1] or found[3]), int(found[2] or found[4])) for found in _PROGRESS.finditer(plain)]
-    steps, heading, plain, own = _take_steps(_LEVEL.sub(" ; ", _STAMPS.sub(" ; ", plain)))
+    progress = [
+        (int(found[1] or found[3]), int(found[2] or found[4]))
+        for found in _PROGRESS.finditer(plain)
+        if not (found[1] and _is_share(plain[: found.start()], int(found[1]), int(found[2])))
+    ]
+    steps, heading, plain, own = _take_steps(_without_level(_STAMPS.sub(" ; ", plain), names))
     inner = [place for place in progress if place not in own]
     counted = {
         key_of(found["word"]): (whole(found["number"]), int(whole(found["total"])))
@@ -146,12 +158,34 @@ def read(text: str, names: Sequence[str] = (), *, thousands: bool = False) -> Li
     }
     is_progress = any(done < total for done, total in inner) or bool(inner and _METER.search(plain))
     counted |= {word: place for place, word in own.items() if word}
-    plain = _BAR.sub(" ; ", plain)
+    plain = BARS.sub(" ; ", plain)
     values = tuple(_values(plain))
     if thousands or any(shows_thousands(value.text) for value in values):
         values = tuple(_values(join_thousands(plain)))
     values = tuple(_by_own_name(value, aliases) for value in values)
     return Line(text, values, steps, heading, is_progress, counted)
+
+
+def _of_long(text: str, names: Sequence[str]) -> Line:
+    """A line that is too long for all but JSON or a Python dict; it says so if it has one of the names."""
+    found = structure(text.strip()) if text.lstrip().startswith("{") else None
+    if isinstance(found, dict):
+        return of_mapping(text[:LONGEST], found)
+    if not any(re.search(spelled(name), text, re.I) for name in names):
+        return Line(text[:LONGEST])
+    return Line(text[:LONGEST], broken=f"it has {len(text):,} characters, and only JSON may have more than {LONGEST:,}")
+
+
+def _is_share(before: str, done: int, total: int) -> bool:
+    """Whether a fraction in brackets is the number before it, as in `acc 62.5% (5/8)`, and no progress."""
+    found = _SHARE.search(before[-NAME_LENGTH:])
+    if found is None or not total or not found["percent"] + found["point"]:
+        return False
+    number, digit = number_of(found["number"]), 0.5 * 10.0 ** -decimals(found["number"])
+    scales = (100,) if found["percent"] else (1, 100)
+    return any(
+        abs(number - scale * done / total) <= digit + scale / total for scale in scales
+    )  # of a count cut to a whole one
 
 
 def _by_own_name(value: Value, aliases: Mapping[str, str]) -> Value:
@@ -166,86 +200,6 @@ def measured(line: str) -> dict[str, float]:
     """
     found = read(line)
     return {value.name: value.number for value in reversed(found.values)} | dict(found.steps)
-
-
-_SAYING = r"epoch|step|iter|update|round|episode|=|(?:[^\W\d]|[@\"'\])])(?::(?: |[-.\d])|：)|\[\d+\]|^\s*\d+[:/]"  # signs of a useful line
-
-
-class Reader:
-    """Reads the lines of one stream in order; earlier lines help to understand later ones."""
-
-    def __init__(
-        self, names: Sequence[str] = (), steps: Mapping[str, float] | None = None, horizon: int | None = None
-    ) -> None:
-        ends = [re.split(r"[\s_/.-]+", name.strip())[-1] for name in names]
-        self._names, self._horizon = tuple(names), horizon
-        self._worth = re.compile("|".join([_SAYING, *(re.escape(end.lower()) for end in ends)]))
-        self.steps = dict(steps or {})  # of the last heading
-        self._columns: list[str] = []  # of a table, while its rows last
-        self._has_thousands = False  # whether a line has shown that commas separate them
-        self._repeats = False  # whether the next line repeats an earlier one ("best iteration is:")
-        self._is_wrapped = False  # whether the next line, if it is indented so far, is the rest of a bar (Rich)
-
-    def read(self, text: str) -> Line | None:
-        """The content of a line; None for a line without anything of interest, as most are."""
-        is_rest = self._is_wrapped and text.startswith(_FAR)
-        if not self._columns and not self._worth.search(text.lower()):
-            self._is_wrapped = is_rest
-            return None
-        line = read(text, self._names, thousands=self._has_thousands)
-        self._has_thousands = self._has_thousands or any(shows_thousands(value.text) for value in line.values)
-        self._is_wrapped = is_rest or (line.is_progress and bool(_RICH.search(text)))
-        if is_rest:
-            return replace(line, is_heading=False, is_progress=True)
-        if self._repeats:
-            self._repeats = False
-            return Line(line.text)
-        self._repeats = bool(re.search(r"\bbest\b[^:]*:\s*$", line.text, re.I))
-        line = self._count_alone(self._row(line))
-        if line.is_heading:
-            self.steps = {**self.steps, **line.steps}
-        return self.below(line)
-
-    def below(self, line: Line) -> Line:
-        """The line with the steps of the heading above it, if it names none."""
-        return replace(line, steps=dict(self.steps)) if not line.steps and self.steps else line
-
-    def _count_alone(self, line: Line) -> Line:
-        """A line of nothing but a count up to the horizon, such as `[batch=100/1000]:`, is a heading, whatever its word."""
-        if line.values or line.steps or line.is_progress:
-            return line
-        found = {word: number for word, (number, total) in line.counted.items() if total == self._horizon}
-        return replace(line, steps=found, is_heading=True) if found else line
-
-    def _row(self, line: Line) -> Line:
-        bare = _BAR.sub("  ", re.sub(r"\d+%.*$", "", line.text) if _BAR.search(line.text) else line.text)
-        cells = [cell for cell in re.split(r"\s{2,}|\t+|\s*[|│┃]\s*", bare.strip(" |│┃:\t")) if cell]
-        numeric = [_cell(cell) for cell in cells]
-        if len(cells) >= 2 and not line.values and all(re.match(rf"#$|{LETTER}", cell) for cell in cells):
-            self._columns = cells
-            return replace(line, is_heading=False)
-        if self._columns[:1] == ["#"] and len(cells) == len(self._columns) - 1:
-            self._columns = self._columns[1:]  # the sign of a comment, not a column
-        seem_numbers = [number is not None or cell[:1].isdigit() for number, cell in zip(numeric, cells, strict=True)]
-        if len(cells) != len(self._columns) or not any(numeric) or sum(seem_numbers) < 2:
-            if cells and not re.fullmatch(r"[\W_]*", line.text) and not line.is_progress:
-                self._columns = []
-            return line
-        steps, values, others = dict(line.steps), list[Value](), dict[str, str]()
-        for name, cell, number in zip(self._columns, cells, numeric, strict=True):
-            if (key := "step" if name == "#" else key_of(name)) in STEP_WORDS and cell[:1].isdigit():
-                steps[key] = step_in(cell) if number is None else number_of(number)
-            elif number is None:
-                others[name] = cell
-            else:
-                values.append(Value(name if "(" in name else name.rstrip(")"), number))
-        is_heading = bool(steps)
-        return replace(line, values=tuple(values), steps=steps, is_heading=is_heading, is_progress=False, others=others)
-
-
-def _cell(cell: str) -> str | None:
-    found = re.fullmatch(rf"({NUMBER})(?:{_UNIT}|\s*/\s*\d+|:|G)?", cell, re.I)
-    return found[1] if found else None
 
 
 def visible(text: str) -> str:
@@ -275,7 +229,7 @@ def structure(text: str) -> dict[Any, Any] | list[Any] | None:
     """The JSON or the Python literal that a text is; None if it is none. NaN may stand in it as any language prints it."""
     if not text.endswith(("}", "]")):
         return None
-    for body in (text, _BARE.sub(lambda found: found[1] or f'"{found[2]}"', text)):
+    for body in (text, BARSE.sub(lambda found: found[1] or f'"{found[2]}"', text)):
         for parse in (json.loads, ast.literal_eval):
             try:
                 found = parse(body)
@@ -313,6 +267,20 @@ def _flat(found: Mapping[Any, Any], before: str = "") -> Iterator[tuple[str, Any
             yield f"{before}{name}", value
 
 
+def _without_level(text: str, names: Sequence[str] = ()) -> str:
+    """The text without a log level and what log formats put before it: time stamps, names, brackets. A step before it stays."""
+    found = _LEVEL.match(text)
+    if found is None or any(
+        re.search(rf"{spelled(name)}\s*[=:|]?\s*[-+.\d]", text, re.I) is not None
+        for name in names
+        if found["level"] in name.upper()
+    ):
+        return text
+    before = text[: found.start("level")]
+    has_step = _STEP.search(before) or _PLACE.search(before)
+    return f"{before if has_step else ''} ; {text[found.end() :]}"
+
+
 def _take_steps(text: str) -> tuple[dict[str, float], bool, str, dict[tuple[float, int], str]]:
     """The steps that a line names, whether it begins with one, the rest of it, and the `3/20` of steps with their words."""
     steps: dict[str, float] = {}
@@ -329,6 +297,8 @@ def _take_steps(text: str) -> tuple[dict[str, float], bool, str, dict[tuple[floa
         place = (number, int(whole(found["total"]))) if found["total"] and number.is_integer() else None
         if place is not None:
             places[place] = ""
+        if _OF_THE_BEST.search(found.string[: found.start("word")]):
+            return " ; "
         if before in ("best", "last", "from", "until", "till", "since", "previous", "max", "total"):
             return " ; "
         if split in ("val", "test") and "iter" in key:  # it counts the batches of an evaluation
@@ -362,7 +332,7 @@ def progress_in(text: str) -> dict[int, int]:
 
 def before_step(text: str) -> str:
     """The text of a line before the step that it names, else before its first number; without its time stamp."""
-    plain = _LEVEL.sub(" ; ", _STAMPS.sub(" ; ", visible(text)))
+    plain = _without_level(_STAMPS.sub(" ; ", visible(text)))
     found = _STEP.search(plain)
     return plain[: found.start("number")] if found else re.split(r"\d", plain, maxsplit=1)[0]
 
