@@ -58,7 +58,7 @@ def test_a_comma_separates_thousands_once_a_number_of_the_script_shows_it() -> N
     ("text", "step"),
     [("step 1'000: loss=1", 1000), ("step 1,000: loss=1", 1000), ("[1,000/12,000] loss=1", 1000), ("step 12\u202f000/60\u202f000: loss=1", 12000),
      ("epoch-3 loss=1", 3), ("epoch - 3 loss=1", 3), ("epoch 3 100/391 loss=1", 3), ("iter 1000 512 loss=1", 1000), ("epoch 3 K=5 loss=1", 3), ("epoch 3 G loss=1", 3),
-     ("step 1 000: loss=1", None), ("step 1 000/12 000: loss=1", None), ("[1 000/12 000] loss=1", None), ("step 10 k loss=1", None),
+     ("step 1 000: loss=1", None), ("step 1 000/12 000: loss=1", None), ("[1 000/12 000] loss=1", None), ("step 10 k loss=1", None), ("step 10 k: loss=1", None),
      ("step 10k: loss=1", None), ("step 1.000: loss=1", None), ("epoch 0,5: loss=1", None), ("epoch 1,5: loss=1", None),
      ("epoch -1 loss=1", None), ("epoch: -1 loss=1", None)],
 )  # fmt: skip

@@ -25,7 +25,7 @@ COUNT = rf"(?P<number>{WHOLE})\s*/\s*(?P<total>{WHOLE})(?![\w.]*\w| \d{{3}}(?!\d
 UNIT = r"\s?(?:ms|us|µs|ns|s|secs?|seconds?|min|h|hrs?|dB|[kKMG]i?B|Hz|px|bits|bpc|bpb|°C?|it/s|s/it|/s|/sec)"
 _ALONE = rf"(?:{NUMBER})(?!{UNIT}(?!\w))(?:\s*%)?(?=$|\s|[,;|)\]}}])"
 _SCALE = (  # behind a blank, not a name: `D loss 0.5 G loss 0.3`, `0.5 k=3`
-    r"[kKMGTB]\b|\s?(?:thousand|million|billion)\b|\s[kKMGTB](?=\s*(?:$|[,;|)\]}]))|\s[kM]\b(?!\s*[=:]|\s+[-+.\d])"
+    r"[kKMGTB]\b|\s?(?:thousand|million|billion)\b|\s[kKMGTB](?=\s*(?:$|[,;|)\]}]))|\s[kM]\b(?!\s*[=:]?\s*[-+.\d])"
 )
 _FACTOR = rf"\s*[×xX*·]\s*\d|\s+[eE][-+]?\d+\b|{_SCALE}"
 GOES_ON = re.compile(rf"\s*(?:->|-->|→|=>)|{_FACTOR}|\s*(?:/|[-–—]|to\b)\s+{_ALONE}")
