@@ -44,9 +44,9 @@ class Seat(tune.Trainable):  # type: ignore[misc]
     """A worker process: carries out its orders, one `step` for each answer."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        self._sweep: Sweep = ray.get(config["sweep"][0])
         self._home: Home = config["home"]
         self._home.enter()
+        self._sweep: Sweep = ray.get(config["sweep"][0])
         self._sync = None if self._home.is_seen else FileSync(self._home)
         self._home.check(self._sweep.workload)  # its data and scripts are on this node, too
         self._unable: tuple[str, str] | None = None  # why this node cannot train now
