@@ -6,6 +6,7 @@ is in them; libraries are not.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import sys
@@ -73,8 +74,10 @@ class _Walk:
         if isinstance(thing, types.MethodType):
             self._follow_object("self", thing.__self__)
             thing = thing.__func__
-        if isinstance(thing, (staticmethod, classmethod)) or hasattr(thing, "__wrapped__"):
-            self._once(thing, lambda: self.follow(thing.__wrapped__))
+        if isinstance(thing, (staticmethod, classmethod)):
+            thing = thing.__func__
+        if (wrapped := inspect.getattr_static(thing, "__wrapped__", None)) is not None:
+            self._once(wrapped, lambda: self.follow(wrapped))
         if isinstance(thing, property):
             for each in filter(None, (thing.fget, thing.fset)):
                 self.follow(each)
@@ -124,7 +127,7 @@ class _Walk:
 
     def _follow_class(self, name: str, kind: type, module: str = "", path: tuple[str, ...] = ()) -> None:
         if is_users(kind.__module__):
-            self._once(kind, lambda: self._read_attributes(name, kind, module, path))
+            self._once(kind, lambda: self._read_attributes(name, vars(kind), module, path))
             for base in kind.__bases__:
                 self._follow_class(base.__name__, base)
 
@@ -132,17 +135,20 @@ class _Walk:
         kind = type(thing)
         if is_users(kind.__module__) and kind.__module__ != "builtins":
             self._follow_class(kind.__name__, kind)
-            if hasattr(thing, "__dict__") and not is_network(thing):
-                self._once(thing, lambda: self._read_attributes(name, thing))
+            with contextlib.suppress(TypeError):  # it has no attributes of its own
+                own = vars(thing)
+                if not is_network(thing):
+                    self._once(thing, lambda: self._read_attributes(name, own))
 
-    def _read_attributes(self, name: str, owner: Any, module: str = "", path: tuple[str, ...] = ()) -> None:
-        for key, value in list(vars(owner).items()):
+    def _read_attributes(self, name: str, own: Mapping[str, Any], module: str = "", path: tuple[str, ...] = ()) -> None:
+        for key, value in list(own.items()):
             if inspect.isroutine(value) or isinstance(value, (property, staticmethod, classmethod)):
                 self.follow(value)
             elif not key.startswith("_") and not isinstance(value, (type, types.ModuleType)):
-                read = functools.partial(getattr, owner, key, None)
                 inner = (*path, key) if path else ()
-                self.found.setdefault((id(owner), key), Global(f"{name}.{key}", module, inner, read))
+                self.found[id(value), f"{name}.{key}"] = Global(
+                    f"{name}.{key}", module, inner, functools.partial(own.get, key)
+                )
 
     def _once(self, thing: Any, action: Callable[[], Any]) -> None:
         if id(thing) not in self._seen:

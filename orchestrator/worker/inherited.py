@@ -10,6 +10,7 @@ No change    what was loaded where there was None, and a container that now hold
 
 from __future__ import annotations
 
+import collections
 import copy
 import sys
 from textwrap import shorten
@@ -21,6 +22,8 @@ from trainables.global_values import Global, globals_of, is_network
 
 LARGEST = 1000  # items of a container; larger ones are not compared
 LARGEST_ARRAY = 2**20  # bytes
+_TABLES = (dict, collections.OrderedDict, collections.defaultdict, collections.Counter)
+_CONTAINERS = (list, tuple, set, frozenset, collections.deque)
 LARGE, NOTHING = ("large",), ("plain", type(None), None)  # marks
 REMEDY = "make it inside the training function"
 
@@ -84,8 +87,8 @@ def _is_plain(value: Any, left: list[int]) -> bool:
     left[0] -= 1
     if left[0] < 0:
         return True
-    if isinstance(value, dict):
+    if type(value) in _TABLES:
         return all(_is_plain(each, left) for pair in value.items() for each in pair)
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if type(value) in _CONTAINERS:
         return all(_is_plain(each, left) for each in value)
     return value is None or isinstance(value, (bool, int, float, str, bytes))
