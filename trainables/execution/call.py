@@ -142,6 +142,9 @@ def _report(result: Any, metric: str, horizon: int) -> str:
         return (
             f"the function returned {_short(result)} ({kind}) and never called report() with {metric!r}{others}: {ways}"
         )
+    if isinstance(result, Mapping) and (left_out := _left_out(result)):
+        text = f"the function returned {', '.join(left_out)}, no single numbers, which are not recorded"
+        _reports().with_name(RETURNED).write_text(text)
     shown = {name: repr(value) for name, value in metrics.items()}
     _reports().write_text(json.dumps({"step": horizon, "metrics": shown, "checkpoint": None}) + "\n")
     return ""
@@ -154,11 +157,16 @@ def _metrics(result: Any, metric: str) -> dict[str, float] | None:
     return None if same_name(metric, numbers) is None else numbers
 
 
+def _left_out(result: Mapping[Any, Any]) -> list[str]:
+    """The metrics that are no numbers; None means: not measured."""
+    return [str(name) for name, value in result.items() if value is not None and _number(value) is None]
+
+
 def _number(value: Any) -> float | None:
     if isinstance(value, (bool, str, bytes)):
         return None
     try:
-        return float(value)
+        return float(value.item() if getattr(value, "shape", ()) and hasattr(value, "item") else value)
     except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor with several elements
         return None
 
