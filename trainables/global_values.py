@@ -18,8 +18,6 @@ from typing import Any
 
 from trainables.source_files import OURS
 
-_LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")
-
 
 @dataclass(frozen=True)
 class Global:
@@ -48,9 +46,15 @@ def is_users(module: str) -> bool:
     root = module.partition(".")[0]
     if root == "__main__":
         return True
-    file, paths = getattr(sys.modules.get(root), "__file__", None), sysconfig.get_paths()
+    file = getattr(sys.modules.get(root), "__file__", None)
     file = file or next(iter(getattr(sys.modules.get(root), "__path__", ())), None)  # a package without __init__.py
-    return file is not None and root not in OURS and not any(file.startswith(paths[each]) for each in _LIBRARIES)
+    return file is not None and root not in OURS and not file.startswith(_libraries())
+
+
+@functools.cache
+def _libraries() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    return tuple(paths[each] for each in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
 def is_network(thing: Any) -> bool:
@@ -65,6 +69,7 @@ class _Walk:
         self.functions: list[types.FunctionType] = []
         self.waiting: list[types.FunctionType] = []
         self._seen: set[int] = set()
+        self._unwrapped: set[int] = set()
         self._named: set[tuple[str, str]] = set()  # module and name in it
 
     def follow(self, thing: Any) -> None:
@@ -76,8 +81,10 @@ class _Walk:
             thing = thing.__func__
         if isinstance(thing, (staticmethod, classmethod)):
             thing = thing.__func__
-        if (wrapped := inspect.getattr_static(thing, "__wrapped__", None)) is not None:
-            self._once(wrapped, lambda: self.follow(wrapped))
+        wrapped = inspect.getattr_static(thing, "__wrapped__", None)
+        if wrapped is not None and id(thing) not in self._unwrapped:
+            self._unwrapped.add(id(thing))
+            self.follow(wrapped)
         if isinstance(thing, property):
             for each in filter(None, (thing.fget, thing.fset)):
                 self.follow(each)
@@ -126,14 +133,14 @@ class _Walk:
             self._follow_object(name, value)
 
     def _follow_class(self, name: str, kind: type, module: str = "", path: tuple[str, ...] = ()) -> None:
-        if is_users(kind.__module__):
+        if is_users(_module_of(kind)):
             self._once(kind, lambda: self._read_attributes(name, vars(kind), module, path))
             for base in kind.__bases__:
                 self._follow_class(base.__name__, base)
 
     def _follow_object(self, name: str, thing: Any) -> None:
         kind = type(thing)
-        if is_users(kind.__module__) and kind.__module__ != "builtins":
+        if is_users(_module_of(kind)):
             self._follow_class(kind.__name__, kind)
             with contextlib.suppress(TypeError):  # it has no attributes of its own
                 own = vars(thing)
@@ -154,6 +161,11 @@ class _Walk:
         if id(thing) not in self._seen:
             self._seen.add(id(thing))
             action()
+
+
+def _module_of(kind: type) -> str:
+    found: object = getattr(kind, "__module__", "")  # a metaclass may make anything of it
+    return found if isinstance(found, str) else ""
 
 
 def _names(code: types.CodeType) -> set[str]:
