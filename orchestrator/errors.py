@@ -89,7 +89,7 @@ class RunInUse(OrchestratorError):
 
 
 class ResumeRefused(OrchestratorError):
-    """The sweep has changed so that its old results mean nothing.
+    """The sweep has changed in a way that makes its old results useless.
 
     >>> try:  # doctest: +SKIP
     ...     result = run(sweep)

@@ -228,7 +228,7 @@ class AskAndTell:
 
     @_alone
     def retry(self, trial: Trial, reason: str | BaseException) -> None:
-        """Resume a trial that rests."""
+        """Resume a paused trial."""
         self._check("retry", trial)
         why = checks.reason("retry", reason)
         self.append(resume(trial, until=trial.suggestion.until, origin="retry", evidence=why))

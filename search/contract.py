@@ -24,7 +24,7 @@ class Verdict(Enum):
     """A scheduler's judgement of a running trial."""
 
     CONTINUE = "continue"
-    STOP = "stop"  # stop here: the trial rests at its checkpoint and may be resumed
+    STOP = "stop"  # stop here: the trial keeps its checkpoint and may be resumed
 
 
 class Searcher(ABC):
@@ -123,14 +123,14 @@ class Scheduler(ABC):
     """Judges running trials from outside, after each report."""
 
     resumes: ClassVar[bool] = False
-    """True: `promote` may resume any resting trial, so the driver must keep its checkpoint."""
+    """True: `promote` may resume any stopped trial, so the driver must keep its checkpoint."""
 
     @abstractmethod
     def judge(self, trial: Trial, history: History) -> Verdict:
         """Whether `trial`, whose last report is already in `history`, may continue."""
 
     def promote(self, history: History) -> Suggestion | None:
-        """A resting trial to resume (`resume`), asked whenever a worker is free; None: start something new.
+        """A stopped trial to resume (`resume`), asked whenever a worker is free; None: start something new.
 
         Only schedulers that pause trials override this method.
         """

@@ -32,7 +32,7 @@ class Status(str, Enum):
     """The state of a trial."""
 
     RUNNING = "running"  # suggested, no end recorded: a worker has it, or had it when the driver died
-    STOPPED = "stopped"  # stopped before the horizon; it rests at its checkpoint and may be resumed
+    STOPPED = "stopped"  # stopped before the horizon; it keeps its checkpoint and may be resumed
     COMPLETED = "completed"  # reached the horizon, or ended by itself before
     DIVERGED = "diverged"  # its loss became NaN or infinite; final
     FAILED = "failed"  # an error, and no retries left; final unless the user asks for another try
@@ -45,7 +45,7 @@ class Status(str, Enum):
 
 @dataclass(frozen=True)
 class Suggestion:
-    """One decision to run something: start a configuration, resume a resting trial, or fork one.
+    """One decision to run something: start a configuration, resume a stopped trial, or fork one.
 
     Build it with `start`, `resume` or `fork`. `trial` is the number of the trial to run; None until the history numbers
     it (a start or a fork always makes a new trial).
@@ -80,7 +80,7 @@ def start(
 def resume(
     trial: Trial, *, until: int | None = None, origin: str = "promotion", evidence: str = "", memo: str = ""
 ) -> Suggestion:
-    """Resume a resting trial from its checkpoint and train to the step `until` (None: to the horizon)."""
+    """Resume a stopped trial from its checkpoint and train to the step `until` (None: to the horizon)."""
     return Suggestion("resume", trial.config, trial.number, until, trial.task, origin, evidence, memo)
 
 
@@ -124,7 +124,7 @@ class Report:
 
 @dataclass(frozen=True)
 class End:
-    """Trial `trial` came to rest."""
+    """Trial `trial` ended, or stopped before its horizon."""
 
     trial: int
     status: Status

@@ -1,7 +1,7 @@
 """A task: a cheaper version of the full training, with a known share of its cost.
 
 Trainings on cheap tasks teach a model about full trainings. A full training that is cut short passes through the task
-*on the way*: such trials are ordinary ones that rest at `steps(horizon)` and may be resumed, so a promotion pays only
+*on the way*: such trials are ordinary ones that pause at `steps(horizon)` and may be resumed, so a promotion pays only
 the difference. All other tasks (part of the data, a smaller input, a schedule that depends on its own length) are
 separate trainings, and a trial of such a task names it.
 """

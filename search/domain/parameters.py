@@ -1,8 +1,7 @@
 """The kinds of hyper-parameter: a float, an integer, a power of two, a choice, or one fixed value.
 
 Each kind knows its values, their places on the unit interval, and what is wrong with its definition. Names belong to
-the `Space`, which puts them in front of every sentence made here. Only `prior` raises errors in this file: the `Space`
-checks a definition (`problem`) when it is built.
+the `Space`, which puts them in front of every sentence made here, and checks a definition (`problem`). Only `prior` raises.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A *member* is a place in the population, held by a chain of trials. The chain begins with a start; whenever a fork
 `replaces` the trial that holds the place, the fork continues the chain. After every `interval` steps (at a *boundary*)
-a member rests. Then it resumes, or, if it is behind, a fork of a leading member at the same step replaces it. The
+a member pauses. Then it resumes, or, if it is behind, a fork of a leading member at the same step replaces it. The
 starts are random, three in four of them from the middle of the logarithmic ranges (`search.domain.prior.towards_middle`).
 All of this is read from the history. When a worker is free, the population decides about one member; the decision
 depends on the reports, never on the order of their arrival.

@@ -1,22 +1,4 @@
-"""Asynchronous successive halving: many trials get a little training, the best of them get more.
-
-Use when   loss curves at an early step tell something about the end, and there are many trials.
-Costs      no extra training. A report between two milestones costs nothing, one at a milestone a pass over
-           its rung.
-Settings   grace_period (1): steps that every trial gets. reduction_factor (4): how hard to cut; the milestones
-           are grace_period * reduction_factor^k. max_t (None: the horizon): no trial trains longer.
-Not for    workloads that start slowly by design (long warm-up): raise grace_period.
-Source     Li et al., A System for Massively Parallel Hyperparameter Tuning, MLSys 2020, algorithm 2; the
-           stopping variant as in Ray Tune's ASHAScheduler.
-Differs    a trial that does not report at a milestone is judged at its first report beyond it; one report
-           beyond several milestones enters all those rungs and is judged at the highest (Ray enters only the
-           highest, and judges a later loss against a lower rung). Ties continue. Trials of different
-           tasks are not compared; a loss that is not finite takes a place in a rung but never a promotion.
-
-`Asha` lets a trial continue unless it is clearly behind those *before* it, so it never waits and never goes back to a
-stopped trial. `AshaPromote` pauses every trial at each milestone and resumes the best, so a decision uses everything
-known by then; the price is checkpoints.
-"""
+"""Asynchronous successive halving: many trials get a little training, the best of them get more."""
 
 from __future__ import annotations
 
@@ -45,6 +27,22 @@ from search.rules.rungs import (
 @dataclass(frozen=True)
 class Asha(Scheduler):
     """Stops a trial at a milestone if it is not in the best 1/reduction_factor of those before it.
+
+    Use when   losses at an early step predict the end, and there are many trials.
+    Costs      no extra training. A report between two milestones costs nothing, one at a milestone a pass over
+               its rung.
+    Settings   grace_period (1): steps that every trial gets. reduction_factor (4): how hard to cut; the milestones
+               are grace_period * reduction_factor^k. max_t (None: the horizon): no trial trains longer.
+    Not for    workloads that start slowly by design (long warm-up): raise grace_period.
+    Source     Li et al., A System for Massively Parallel Hyperparameter Tuning, MLSys 2020, algorithm 2; the
+               stopping variant as in Ray Tune's ASHAScheduler.
+    Differs    a trial that does not report at a milestone is judged at its first report beyond it; one report
+               beyond several milestones enters all those rungs and is judged at the highest (Ray enters only the
+               highest, and judges a later loss against a lower rung). Ties continue. Trials of different
+               tasks are not compared; a loss that is not finite takes a place in a rung but never a promotion.
+
+    A trial continues unless it is clearly behind those *before* it, so the scheduler never waits and never goes back to a
+    stopped trial. `AshaPromote` pauses every trial at each milestone instead.
 
     >>> scheduler = Asha(grace_period=2, reduction_factor=3)
     """
@@ -83,6 +81,9 @@ class Asha(Scheduler):
 @dataclass(frozen=True)
 class AshaPromote(Scheduler):
     """Pauses every trial at each milestone and resumes the best 1/reduction_factor of a rung, the top rung first.
+
+    A decision uses everything known by then, where `Asha` compares a trial with those before it. It needs checkpoints.
+    The settings and the source are those of `Asha`.
 
     >>> scheduler = AshaPromote(grace_period=2)
     """

@@ -1,18 +1,4 @@
-"""Hyperband: successive halving in several brackets, from many short trials to few full ones.
-
-Use when   you do not know how early a loss curve tells the truth: every bracket bets on another answer.
-           With BohbSearch as the searcher it is BOHB.
-Costs      as AshaPromote: checkpoints at the rungs. Some of the trials get a full training in any case.
-Settings   reduction_factor (3): how hard to cut. grace_period (1): the fewest steps that a bracket starts with.
-           max_t (None: the horizon): no trial trains longer. synchronous (False): promote from a rung only when
-           all trials of its bracket and round are there, exactly as many as the table says.
-Not for    few trials: a round has 143 of them at a horizon of 81; with fewer, use Asha.
-Source     Li et al., Hyperband, JMLR 2018, algorithm 1; asynchronous brackets as in Li et al., A System for
-           Massively Parallel Hyperparameter Tuning, MLSys 2020.
-Differs    asynchronous: every bracket is an ASHA that promotes, over all rounds together. A trial's bracket is a
-           function of its number; the brackets of a round take turns in proportion to their sizes, so a sweep
-           that ends early has run some trials of each.
-"""
+"""Hyperband: successive halving in several brackets, from many short trials to few full ones."""
 
 from __future__ import annotations
 
@@ -37,6 +23,19 @@ class Rung(NamedTuple):
 @dataclass(frozen=True)
 class Hyperband(Scheduler):
     """Pauses every trial at the milestones of its bracket and resumes the best of each.
+
+    Use when   you do not know how early a loss curve predicts the end: each bracket assumes another answer.
+               With BohbSearch as the searcher it is BOHB.
+    Costs      as AshaPromote: checkpoints at the rungs. Some of the trials get a full training in any case.
+    Settings   reduction_factor (3): how hard to cut. grace_period (1): the fewest steps that a bracket starts with.
+               max_t (None: the horizon): no trial trains longer. synchronous (False): promote from a rung only when
+               all trials of its bracket and round are there, exactly as many as the table says.
+    Not for    few trials: a round has 143 of them at a horizon of 81; with fewer, use Asha.
+    Source     Li et al., Hyperband, JMLR 2018, algorithm 1; asynchronous brackets as in Li et al., A System for
+               Massively Parallel Hyperparameter Tuning, MLSys 2020.
+    Differs    asynchronous: every bracket is an ASHA that promotes, over all rounds together. A trial's bracket is a
+               function of its number; the brackets of a round take turns in proportion to their sizes, so a sweep
+               that ends early has run some trials of each.
 
     >>> scheduler = Hyperband(reduction_factor=3)
     """

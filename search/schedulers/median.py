@@ -1,14 +1,4 @@
-"""The median rule: stop a trial whose best loss so far is worse than the median of the others' mean losses.
-
-Use when   trials should be judged at every step with little risk: it stops only trials that are clearly behind.
-Costs      no extra training; one look at every trial for each report.
-Settings   grace_period (1): no trial is stopped before this step. min_trials (5): how many others must have
-           got as far before a trial is judged.
-Not for    cutting hard: about half of the trials run to the end; use Asha.
-Source     Golovin et al., Google Vizier, KDD 2017, section 3.2.2.
-Differs    the others are all trials of the same task that got at least as far, running ones included; a mean
-           that is not finite counts as infinitely bad; ties continue.
-"""
+"""The median rule: stop a trial whose best loss so far is worse than the median of the others' mean losses."""
 
 from __future__ import annotations
 
@@ -26,6 +16,15 @@ from search.settings import whole
 @dataclass(frozen=True)
 class Median(Scheduler):
     """Stops trials whose best loss is worse than the median of the others' running means.
+
+    Use when   trials should be judged at every step with little risk: it stops only trials that are clearly behind.
+    Costs      no extra training; one look at every trial for each report.
+    Settings   grace_period (1): no trial is stopped before this step. min_trials (5): how many others must have
+               got as far before a trial is judged.
+    Not for    cutting hard: about half of the trials run to the end; use Asha.
+    Source     Golovin et al., Google Vizier, KDD 2017, section 3.2.2.
+    Differs    the others are all trials of the same task that got at least as far, running ones included; a mean
+               that is not finite counts as infinitely bad; ties continue.
 
     >>> scheduler = Median(grace_period=3)
     """

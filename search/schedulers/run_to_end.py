@@ -1,11 +1,4 @@
-"""No early stopping: every trial trains to the horizon.
-
-Use when   early steps say nothing about the end, or as the baseline for the other schedulers.
-Costs      the full training of every trial.
-Settings   none.
-Not for    trials that show early that they are bad: use Median or Asha.
-Differs    stops a trial whose loss is NaN or infinite, as every scheduler does.
-"""
+"""No early stopping: every trial trains to the horizon."""
 
 from __future__ import annotations
 
@@ -18,7 +11,13 @@ from search.history import History, Trial
 
 @dataclass(frozen=True)
 class RunToEnd(Scheduler):
-    """Lets every sound trial continue.
+    """Lets every trial continue to the horizon, unless its loss is NaN or infinite.
+
+    Use when   losses at early steps do not predict the end, or as the baseline for the other schedulers.
+    Costs      the full training of every trial.
+    Settings   none.
+    Not for    trials that show early that they are bad: use Median or Asha.
+    Differs    stops a trial whose loss is NaN or infinite, as every scheduler does.
 
     >>> scheduler = RunToEnd()
     """

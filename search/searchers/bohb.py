@@ -1,20 +1,4 @@
-"""BOHB: kernel densities of good and bad configurations, learned at the longest training length with enough results.
-
-Use when   a scheduler cuts trials at rungs (Hyperband, ASHA): early results steer the search from the first rung on.
-Costs      milliseconds per suggestion.
-Settings   good_share (0.15): the share of the results that counts as good. samples (64): draws from the good density;
-           the one with the highest ratio is suggested. widening (3): multiplies the bandwidths when drawing.
-           random_share (1/3): the share of random suggestions, of which, as of the first ones, three in four are from the
-           middle of the logarithmic ranges (`search.domain.prior.towards_middle`). min_bandwidth (0.03): in the unit cube.
-Not for    fewer than 2 (d + 1) results at one step, with d parameters: until then it draws at random.
-Source     Falkner, Klein and Hutter, BOHB, ICML 2018, and HpBandSter; with Hyperband as the scheduler it is BOHB.
-           Kernels: Gaussian, and Aitchison and Aitken's for choices; bandwidths by the normal reference rule.
-Differs    min_bandwidth is 1e-3 there: without noise the good results then collapse onto one point (best loss of the
-           valley in tests/test_search_beats_random.py at the cost of 60 full trainings, mean of 20 seeds: 0.25,
-           with 0.03 0.12, random 0.28). The weight of one point is spread evenly, so that a ratio of two tails
-           means nothing. A parameter that a result lacks (a condition) counts as uniform, where HpBandSter imputes a
-           random value. Diverged and failed trials count as bad at every step.
-"""
+"""BOHB: kernel densities of good and bad configurations, learned at the longest training length with enough results."""
 
 from __future__ import annotations
 
@@ -40,6 +24,21 @@ Matrix = NDArray[np.float64]
 @dataclass(frozen=True)
 class BohbSearch(Searcher):
     """Draws where the good results are denser than the bad ones.
+
+    Use when   a scheduler cuts trials at rungs (Hyperband, ASHA): early results steer the search from the first rung on.
+    Costs      milliseconds per suggestion.
+    Settings   good_share (0.15): the share of the results that counts as good. samples (64): draws from the good density;
+               the one with the highest ratio is suggested. widening (3): multiplies the bandwidths when drawing.
+               random_share (1/3): the share of random suggestions, of which, as of the first ones, three in four are from the
+               middle of the logarithmic ranges (`search.domain.prior.towards_middle`). min_bandwidth (0.03): in the unit cube.
+    Not for    fewer than 2 (d + 1) results at one step, with d parameters: until then it draws at random.
+    Source     Falkner, Klein and Hutter, BOHB, ICML 2018, and HpBandSter; with Hyperband as the scheduler it is BOHB.
+               Kernels: Gaussian, and Aitchison and Aitken's for choices; bandwidths by the normal reference rule.
+    Differs    min_bandwidth is 1e-3 there: without noise the good results then collapse onto one point (best loss of the
+               valley in tests/test_search_beats_random.py at the cost of 60 full trainings, mean of 20 seeds: 0.25,
+               with 0.03 0.12, random 0.28). The weight of one point is spread evenly, so that a ratio of two tails
+               means nothing. A parameter that a result lacks (a condition) counts as uniform, where HpBandSter imputes a
+               random value. Diverged and failed trials count as bad at every step.
 
     >>> searcher, scheduler = BohbSearch(), Hyperband()
     """

@@ -1,17 +1,4 @@
-"""CMA-ES: a normal distribution that moves, stretches and shrinks towards the better half of its draws.
-
-Use when   there are five to fifty interacting numbers, and hundreds of trials.
-Costs      replays the history for each suggestion: 0.05 ms for each trial at rest.
-Settings   sigma (1/6): first standard deviation, in units of the ranges. population (None): draws for one
-           update, 4 + 3 ln(dimension) by default; the model gains nothing from more workers than that.
-Not for    choices and conditional parameters (drawn at random here), small integers, fewer than 50 trials.
-Source     Hansen, The CMA Evolution Strategy: A Tutorial, 2016, through the library cmaes, as in Optuna.
-           External points: Hansen, Injecting External Solutions Into CMA-ES, 2011.
-           Restarts with twice the population: Auger and Hansen, CEC 2005.
-Differs    keeps no state: it tells the library the trials at rest in order of their number, one population after the
-           other, whatever their origin, and pulls a distant one in as an injected solution. It tells ranks: first
-           full results by loss, then stopped trials by step and loss, then diverged and failed ones.
-"""
+"""CMA-ES: a normal distribution that moves, stretches and shrinks towards the better half of its draws."""
 
 from __future__ import annotations
 
@@ -35,7 +22,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CmaEs(Searcher):
-    """Draws from the distribution that the trials at rest have shaped.
+    """Draws from a normal distribution fitted to the better trials that are not running.
+
+    Use when   there are five to fifty interacting numbers, and hundreds of trials.
+    Costs      replays the history for each suggestion: 0.05 ms for each trial that is not running.
+    Settings   sigma (1/6): first standard deviation, in units of the ranges. population (None): draws for one
+               update, 4 + 3 ln(dimension) by default; the model gains nothing from more workers than that.
+    Not for    choices and conditional parameters (drawn at random here), small integers, fewer than 50 trials.
+    Source     Hansen, The CMA Evolution Strategy: A Tutorial, 2016, through the library cmaes, as in Optuna.
+               External points: Hansen, Injecting External Solutions Into CMA-ES, 2011.
+               Restarts with twice the population: Auger and Hansen, CEC 2005.
+    Differs    keeps no state: it passes the library the trials that are not running, in order of their number, one
+               population after the other, whatever their origin, and pulls a distant one in as an injected solution. It
+               tells ranks: first full results by loss, then stopped trials by step and loss, then diverged and failed ones.
 
     >>> searcher = CmaEs(sigma=0.2)
     """
@@ -70,7 +69,7 @@ class CmaEs(Searcher):
         return propose(history, draw, origin=origin, evidence=f"CMA-ES, generation {generation}")
 
     def _replay(self, history: History, numeric: list[int]) -> tuple[CMA, int]:
-        """The optimizer after all trials at rest, and the number of its updates."""
+        """The optimizer after all trials that are not running, and the number of its updates."""
         optimizer, generation, restarts = self._fresh(history, len(numeric), 0), 0, 0
         waiting: list[tuple[Vector, tuple[float, ...]]] = []
         for trial in _at_rest(history):

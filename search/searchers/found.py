@@ -1,22 +1,4 @@
-"""Start each new trial from the value that the other trials' trainings found for a parameter, here the learning rate.
-
-Use when   trials find a value while they train (`RateRace`, `LrRange`), so that it need not be searched. The first
-           trials look for it in a wide range; the later ones start near what was found, and a short ladder is enough.
-Costs      nothing.
-Settings   searcher: chooses everything else. parameter ("learning_rate"): its name in the space. reported
-           ("learning_rate"): its name in the reports, whose metric is "found_learning_rate", as policies give it.
-           per_batch (0.5): power of "batch_size" with which it is expected to grow.
-Recipes    FromFound(Tpe()) with policy=RateRace(rungs=1): three rates around the expected one; the race widens if the
-           best is at an end.
-Not for    a parameter that the search itself should choose: the searcher's own value is replaced.
-Source     our own: Bayesian linear regression of the logarithm on all other parameters (Rasmussen and Williams,
-           Gaussian Processes for Machine Learning, 2006, section 2.1). Square root of the batch: Krizhevsky, One Weird
-           Trick, 2014.
-Differs    keeps the searcher's value while the expectation is uncertain by more than a factor of `UNSURE`. The better a
-           trial's result, the more its value counts. Where another trial has all the other settings, it draws others.
-
-Learns from this sweep and from the earlier ones in its history.
-"""
+"""Start each new trial from the value that the other trials' trainings found for a parameter, here the learning rate."""
 
 from __future__ import annotations
 
@@ -51,7 +33,24 @@ Found = tuple[Config, float, float]
 
 @dataclass(frozen=True)
 class FromFound(Around):
-    """Asks `searcher`, then sets `parameter` to what the trainings so far lead to expect.
+    """Asks `searcher`, then sets `parameter` to the value that the results so far predict for these settings.
+
+    Use when   trials find a value while they train (`RateRace`, `LrRange`), so that it need not be searched. The first
+               trials look for it in a wide range; the later ones start near what was found, and a short ladder is enough.
+    Costs      nothing.
+    Settings   searcher: chooses everything else. parameter ("learning_rate"): its name in the space. reported
+               ("learning_rate"): its name in the reports, whose metric is "found_learning_rate", as policies give it.
+               per_batch (0.5): power of "batch_size" with which it is expected to grow.
+    Recipes    FromFound(Tpe()) with policy=RateRace(rungs=1): three rates around the expected one; the race widens if the
+               best is at an end.
+    Not for    a parameter that the search itself should choose: the searcher's own value is replaced.
+    Source     our own: Bayesian linear regression of the logarithm on all other parameters (Rasmussen and Williams,
+               Gaussian Processes for Machine Learning, 2006, section 2.1). Square root of the batch: Krizhevsky, One Weird
+               Trick, 2014.
+    Differs    keeps the searcher's value while the expectation is uncertain by more than a factor of `UNSURE`. The better a
+               trial's result, the more its value counts. Where another trial has all the other settings, it draws others.
+
+    Learns from this sweep and from the earlier ones in its history.
 
     >>> searcher = FromFound(Random())
     """

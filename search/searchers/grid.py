@@ -1,13 +1,4 @@
-"""Grid search: all combinations of evenly spaced values, in order, once.
-
-Use when   there are one or two parameters, or you want a table of all combinations.
-Costs      resolution to the power of the number of parameters; walks the list for each suggestion.
-Settings   resolution (5): values of each number, ends included, evenly spaced on its scale. A choice always
-           gives all options, an integer with fewer values all of them.
-Not for    more than three numbers: random search covers each of them better.
-Differs    skips combinations that are already known (also from another searcher), and those that break a
-           constraint.
-"""
+"""Grid search: all combinations of evenly spaced values, in order, once."""
 
 from __future__ import annotations
 
@@ -26,7 +17,15 @@ LARGEST = 100_000  # combinations; nobody could train more
 
 @dataclass(frozen=True)
 class Grid(Searcher):
-    """Walks the grid; returns None when all of it is known.
+    """Suggests each point of the grid once; None when all of them are known.
+
+    Use when   there are one or two parameters, or you want a table of all combinations.
+    Costs      resolution to the power of the number of parameters; walks the list for each suggestion.
+    Settings   resolution (5): values of each number, ends included, evenly spaced on its scale. A choice always
+               gives all options, an integer with fewer values all of them.
+    Not for    more than three numbers: random search covers each of them better.
+    Differs    skips combinations that are already known (also from another searcher), and those that break a
+               constraint.
 
     >>> searcher = Grid(resolution=3)
     """

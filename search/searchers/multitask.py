@@ -1,34 +1,4 @@
-"""Multitask Bayesian optimisation: a model learns about full trainings from a little training of many configurations.
-
-Use when   trainings are long, and a part of one (its first epochs, some of the data, a smaller input) tells
-           something about the whole. With or without `tasks` on the sweep: without them, trials rest at every
-           rung (1, 2, 3, 5, 8, … steps), and for each free worker a new one starts or any resting one resumes.
-Costs      processor time for a suggestion: `experiments/benchmarks/deciding.py`. The model is fitted again (about a
-           second) whenever there are 30 % more results, during the wait for results if the driver allows it, and the
-           fits are kept with the suggestion. Of more than 300 observations it takes the latest of the best trials, a
-           spread of the others, then the rungs of the best, so that memory and time stay bounded.
-Settings   n_initial (8): random configurations before the model, three in four of them from the middle of the logarithmic
-           ranges (`search.domain.prior.towards_middle`). full (0.4): share of the cost that goes to trainings
-           up to the horizon, the best forecasts for their cost. cost_power (0.5): 0 ignores how the cost of a step
-           depends on the configuration, 1 is improvement per second. first (1), factor (1.5): the rungs, if the sweep
-           has no tasks. stop_below (None): end the search when the expected improvement of the loss for the cost of
-           one full training falls below this. finalists (3): configurations to train again on fresh seeds at the end.
-Not for    schedules that depend on the length of the training, unless tasks are given: a promoted trial resumes
-           from its checkpoint. Thousands of cheap trials: Tpe with Asha.
-Source     Rakotoarison et al., In-Context Freeze-Thaw Bayesian Optimization, ICML 2024 (a random horizon for each
-           decision), with the model of Swersky et al., 2013 and 2014, see `search.models.gp`. Priors: Hvarfner et al.,
-           πBO, ICLR 2022.
-Differs    uses expected improvement, not the probability of a random improvement; costs count. The model shares its turns
-           with successive halving of random configurations: its share follows its skill, the rank correlation of its
-           forecasts with the results on this sweep (`search.rules.turns`), and each suggestion says so. Halving gets
-           the turn, too, where the model expects no gain. One in three full trainings is a random configuration,
-           because the best forecasts never show what starts late. Rungs whose order does not last are skipped
-           (`search.rules.first_rung`), and so are cheap tasks that say little about full trainings. A configuration that
-           trains exactly as another did is not trained further (`search.models.copies`). Failed and diverged trials get
-           the worst value where they broke, and places near them count for less. Losses are put on a logarithmic scale
-           relative to the best one, so units, sign and a few enormous losses do not matter.
-           Each turn uses one of three fits, see `search.models.fits`.
-"""
+"""Multitask Bayesian optimisation: a model learns about full trainings from a little training of many configurations."""
 
 from __future__ import annotations
 
@@ -60,7 +30,36 @@ MARGIN = (-3.0, -0.3)  # powers of ten, on the scale of the losses: how much bet
 
 @dataclass(frozen=True)
 class MultitaskSearch(MultiFidelity):
-    """Chooses between new configurations and resuming known ones by the expected result of a full training.
+    """Starts a new configuration or resumes a paused trial, whichever has the better expected result of a full training.
+
+    Use when   trainings are long, and a part of one (its first epochs, some of the data, a smaller input) tells
+               something about the whole. With or without `tasks` on the sweep: without them, trials pause at every
+               rung (1, 2, 3, 5, 8, … steps), and for each free worker a new one starts or any paused one resumes.
+    Costs      processor time for a suggestion: `experiments/benchmarks/deciding.py`. The model is fitted again (about a
+               second) whenever there are 30 % more results, during the wait for results if the driver allows it, and the
+               fits are kept with the suggestion. Of more than 300 observations it takes the latest of the best trials, a
+               spread of the others, then the rungs of the best, so that memory and time stay bounded.
+    Settings   n_initial (8): random configurations before the model, three in four of them from the middle of the logarithmic
+               ranges (`search.domain.prior.towards_middle`). full (0.4): share of the cost that goes to trainings
+               up to the horizon, the best forecasts for their cost. cost_power (0.5): 0 ignores how the cost of a step
+               depends on the configuration, 1 is improvement per second. first (1), factor (1.5): the rungs, if the sweep
+               has no tasks. stop_below (None): end the search when the expected improvement of the loss for the cost of
+               one full training falls below this. finalists (3): configurations to train again on fresh seeds at the end.
+    Not for    schedules that depend on the length of the training, unless tasks are given: a promoted trial resumes
+               from its checkpoint. Thousands of cheap trials: Tpe with Asha.
+    Source     Rakotoarison et al., In-Context Freeze-Thaw Bayesian Optimization, ICML 2024 (a random horizon for each
+               decision), with the model of Swersky et al., 2013 and 2014, see `search.models.gp`. Priors: Hvarfner et al.,
+               πBO, ICLR 2022.
+    Differs    uses expected improvement, not the probability of a random improvement; costs count. The model shares its turns
+               with successive halving of random configurations: its share follows its skill, the rank correlation of its
+               forecasts with the results on this sweep (`search.rules.turns`), and each suggestion says so. Halving gets
+               the turn, too, where the model expects no gain. One in three full trainings is a random configuration,
+               because the best forecasts never include configurations that start slowly. Rungs whose order does not last are skipped
+               (`search.rules.first_rung`), and so are cheap tasks that say little about full trainings. A configuration that
+               trains exactly as another did is not trained further (`search.models.copies`). Failed and diverged trials get
+               the worst value where they broke, and places near them count for less. Losses are put on a logarithmic scale
+               relative to the best one, so units, sign and a few enormous losses do not matter.
+               Each turn uses one of three fits, see `search.models.fits`.
 
     >>> searcher = MultitaskSearch(n_initial=12)
     """

@@ -1,17 +1,4 @@
-"""Population based bandits: as population based training, but a model chooses the settings of the children.
-
-Use when   the population is small (four to eight): random perturbations would take too long to find the way.
-Costs      besides the members' trainings, a small model for each fork: 0.1 s at 100 segments.
-Settings   population (4), interval (5), quantile (0.25), quorum (0.75) as for PopulationBasedTraining.
-Not for    spaces of choices: it models the numbers that are always active and varies everything else at random.
-Source     Parker-Holder et al., Provably Efficient Online Hyperparameter Optimization with Population-Based
-           Bandits, NeurIPS 2020: GP-UCB with the time-varying kernel SE(x, x') * (1 - eps)^(|t - t'| / 2), on
-           the change of the metric over a segment; running segments shrink the variance; kappa as in their code.
-Differs    the bound adds kappa standard deviations (their code: variances); time counts in segments; each change is
-           standardised by the level and spread of the changes at about the same time; a diverged segment counts as the
-           worst change so far. Length, noise and eps maximise the likelihood, the variance has its closed form. The
-           algebra runs in one thread: more threads, on two busy cores, made it 500 times slower.
-"""
+"""Population based bandits: as population based training, but a model chooses the settings of the children."""
 
 from __future__ import annotations
 
@@ -51,6 +38,18 @@ class Changes(NamedTuple):
 @dataclass(frozen=True)
 class Pb2(Population):
     """Truncation selection; the children's settings maximise an upper confidence bound of the improvement.
+
+    Use when   the population is small (four to eight): random perturbations would take too long to find the way.
+    Costs      besides the members' trainings, a small model for each fork: 0.1 s at 100 segments.
+    Settings   population (4), interval (5), quantile (0.25), quorum (0.75) as for PopulationBasedTraining.
+    Not for    spaces of choices: it models the numbers that are always active and varies everything else at random.
+    Source     Parker-Holder et al., Provably Efficient Online Hyperparameter Optimization with Population-Based
+               Bandits, NeurIPS 2020: GP-UCB with the time-varying kernel SE(x, x') * (1 - eps)^(|t - t'| / 2), on
+               the change of the metric over a segment; running segments shrink the variance; kappa as in their code.
+    Differs    the bound adds kappa standard deviations (their code: variances); time counts in segments; each change is
+               standardised by the level and spread of the changes at about the same time; a diverged segment counts as the
+               worst change so far. Length, noise and eps maximise the likelihood, the variance has its closed form. The
+               algebra runs in one thread: more threads, on two busy cores, made it 500 times slower.
 
     >>> searcher = Pb2(population=4, interval=5)
     """

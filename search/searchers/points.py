@@ -1,11 +1,4 @@
-"""Start from known good configurations, then let another searcher continue.
-
-Use when   you have a guess: published settings, last month's winner, the defaults of a paper.
-Costs      one trial for each point.
-Settings   points: the configurations, in order. then: the searcher that continues; it learns from the points.
-Not for    warm starts from many results: give the model their history instead.
-Differs    never runs a point again that is already a trial, whatever its origin.
-"""
+"""Start from known good configurations, then let another searcher continue."""
 
 from __future__ import annotations
 
@@ -23,7 +16,14 @@ from search.wording import instance
 
 @dataclass(frozen=True)
 class Points(Around):
-    """Suggests `points`, then asks `then`."""
+    """Suggests `points`, then asks `then`.
+
+    Use when   you have a guess: published settings, last month's winner, the defaults of a paper.
+    Costs      one trial for each point.
+    Settings   points: the configurations, in order. then: the searcher that continues; it learns from the points.
+    Not for    warm starts from many results: give the model their history instead.
+    Differs    never runs a point again that is already a trial, whatever its origin.
+    """
 
     points: Sequence[Config]
     then: Searcher

@@ -1,14 +1,4 @@
-"""Random search: draws every configuration independently.
-
-Use when   in doubt, and as the baseline that every other searcher must beat; with any number of workers.
-Costs      nothing.
-Settings   bracketed (False): draw three in four of the first 128 configurations, and one in four later, from the middle
-           of the logarithmic ranges, the others evenly, see `search.domain.prior.towards_middle`. The default of a
-           sweep that names no searcher.
-Not for    expensive trials with few parameters: a model finds better ones sooner.
-Source     Bergstra and Bengio, Random Search for Hyper-Parameter Optimization, JMLR 2012.
-Differs    in a finite space it repeats a configuration only when all are known.
-"""
+"""Random search: draws every configuration independently."""
 
 from __future__ import annotations
 
@@ -25,6 +15,15 @@ from search.settings import flag
 @dataclass(frozen=True)
 class Random(Searcher):
     """Draws random configurations from the space.
+
+    Use when   in doubt, and as the baseline that every other searcher must beat; with any number of workers.
+    Costs      nothing.
+    Settings   bracketed (False): draw three in four of the first 128 configurations, and one in four later, from the middle
+               of the logarithmic ranges, the others evenly, see `search.domain.prior.towards_middle`. The default of a
+               sweep that names no searcher.
+    Not for    expensive trials with few parameters: a model finds better ones sooner.
+    Source     Bergstra and Bengio, Random Search for Hyper-Parameter Optimization, JMLR 2012.
+    Differs    in a finite space it repeats a configuration only when all are known.
 
     >>> searcher = Random()
     """

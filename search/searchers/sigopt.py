@@ -1,18 +1,4 @@
-"""SigOpt's multitask rule: draw a task, cheap ones more often, then look for the best configuration for it.
-
-Use when   there are a few tasks of known cost and you want the rule of SigOpt's service; otherwise MultitaskSearch,
-           which won wherever we tried both.
-Costs      as MultitaskSearch.
-Settings   n_initial (8): random configurations before the model. full (0.4): while full trainings had a smaller
-           share of the cost, the next configuration trains in full. first (1), factor (1.5): the rungs, if the sweep has
-           no tasks. stop_below (None): end the search when the expected improvement of the loss for the cost of one
-           full training falls below this. finalists (3): configurations to train again on fresh seeds at the end.
-Not for    sweeps without tasks: it never resumes a configuration while others may be started.
-Source     the task with P ∝ exp(−cost), then x maximises the expected improvement there: SigOpt's open-sourced service
-           (libsigopt, 2022). Priors: Hvarfner et al., πBO, ICLR 2022. The model: `search.models.gp`.
-Differs    the model is a coregionalised process, not one with the cost as a coordinate; `full` keeps a share of the cost for
-           full trainings; places near broken trainings count for less.
-"""
+"""SigOpt's multitask rule: draw a task, cheap ones more often, then look for the best configuration for it."""
 
 from __future__ import annotations
 
@@ -31,7 +17,20 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class SigOptSearch(MultiFidelity):
-    """Draws the task first; without room for new configurations, it trains the best forecasts to the end.
+    """Draws a task, then a configuration for it; when no new one may start, it trains the best forecasts to the end.
+
+    Use when   there are a few tasks of known cost and you want the rule of SigOpt's service; otherwise MultitaskSearch,
+               which won wherever we tried both.
+    Costs      as MultitaskSearch.
+    Settings   n_initial (8): random configurations before the model. full (0.4): while full trainings had a smaller
+               share of the cost, the next configuration trains in full. first (1), factor (1.5): the rungs, if the sweep has
+               no tasks. stop_below (None): end the search when the expected improvement of the loss for the cost of one
+               full training falls below this. finalists (3): configurations to train again on fresh seeds at the end.
+    Not for    sweeps without tasks: it never resumes a configuration while others may be started.
+    Source     the task with P ∝ exp(−cost), then x maximises the expected improvement there: SigOpt's open-sourced service
+               (libsigopt, 2022). Priors: Hvarfner et al., πBO, ICLR 2022. The model: `search.models.gp`.
+    Differs    the model is a coregionalised process, not one with the cost as a coordinate; `full` keeps a share of the cost for
+               full trainings; places near broken trainings count for less.
 
     >>> searcher = SigOptSearch(n_initial=12)
     """

@@ -1,13 +1,4 @@
-"""Sobol sequence: points that fill the unit cube more evenly than random ones.
-
-Use when   random search would do: it leaves fewer holes at the same cost. A good start for a model.
-Costs      microseconds.
-Settings   none; the sweep's seed determines the scrambling.
-Not for    spaces of mostly choices, where evenness has no meaning.
-Source     Sobol 1967; scrambling by Owen as in scipy.stats.qmc.Sobol.
-Differs    the place in the sequence is the number of trials so far. If the point breaks a constraint or is
-           already known, it tries points from far ahead in the same sequence.
-"""
+"""Sobol sequence: points that fill the unit cube more evenly than random ones."""
 
 from __future__ import annotations
 
@@ -30,6 +21,14 @@ LARGEST_DIMENSION = 21_201  # limit of the direction numbers in SciPy
 @dataclass(frozen=True)
 class Sobol(Searcher):
     """Suggests one point of the sequence after the other.
+
+    Use when   random search would do: it leaves fewer holes at the same cost. A good start for a model.
+    Costs      microseconds.
+    Settings   none; the sweep's seed determines the scrambling.
+    Not for    spaces of mostly choices, where evenness has no meaning.
+    Source     Sobol 1967; scrambling by Owen as in scipy.stats.qmc.Sobol.
+    Differs    the place in the sequence is the number of trials so far. If the point breaks a constraint or is
+               already known, it tries points from far ahead in the same sequence.
 
     >>> searcher = Sobol()
     """

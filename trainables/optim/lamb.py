@@ -1,27 +1,4 @@
-"""LAMB: Adam that moves each tensor by a step in proportion to the tensor's own norm.
-
-    m, v     Adam's averages of g and g^2; without bias_correction as they are, with it divided by 1 - beta^t
-    step     m / (sqrt(v) + eps) + weight_decay w
-    ratio    |w| / |step| for each tensor; 1 if |w| or |step| is 0
-    w -= lr ratio step
-
-Use when   batches are so large that a single learning rate is too large for some layers, with transformers.
-Costs      Adam, and two norms of each tensor in every update.
-Settings   norm_limit: upper bound of |w| in the ratio. adapt, exclude_vectors (also per group): which tensors get a
-           ratio, see `trust.parts`; a tensor without one is updated as by AdamW, to the bit.
-Source     You et al., Large Batch Optimization for Deep Learning: Training BERT in 76 minutes, ICLR 2020, algorithm 2.
-Against    Nado et al., A Large Batch Optimizer Reality Check, 2021: Adam, tuned with equal care, matches or beats it.
-
-Other implementations of LAMB, with their defaults; eps is 1e-6 in all of them:
-
-    tensorflow-addons          exclude_vectors=False, or by name
-    cybertronai/pytorch-lamb   bias_correction=False, norm_limit=10 (its first versions: none), exclude_vectors=False
-    torch-optimizer            the same, norm_limit=10
-    pytorch-optimizer          the same; eps also added to |step|; lr divided by 1 - beta1^t unless adam_debias=True;
-                               weight decay taken off w first, as in AdamW, unless weight_decouple=False
-    apex FusedLAMB, NVLAMB     weight_decay 0.01, exclude_vectors=False; adapt=False in groups without weight decay,
-                               unless use_nvlamb; gradients clipped to norm 1 (the workload's clip_norm)
-"""
+"""Layer-wise adaptive moments (LAMB)."""
 
 from __future__ import annotations
 
@@ -35,6 +12,31 @@ from trainables.optim.trust import ByParts, Part, Tensors, check, move, norms
 
 
 class Lamb(ByParts):
+    """Adam that moves each tensor by a step in proportion to the tensor's own norm.
+
+        m, v     Adam's averages of g and g^2; without bias_correction as they are, with it divided by 1 - beta^t
+        step     m / (sqrt(v) + eps) + weight_decay w
+        ratio    |w| / |step| for each tensor; 1 if |w| or |step| is 0
+        w -= lr ratio step
+
+    Use when   batches are so large that a single learning rate is too large for some layers, with transformers.
+    Costs      Adam, and two norms of each tensor in every update.
+    Settings   norm_limit: upper bound of |w| in the ratio. adapt, exclude_vectors (also per group): which tensors get a
+               ratio, see `trust.parts`; a tensor without one is updated as by AdamW, to the bit.
+    Source     You et al., Large Batch Optimization for Deep Learning: Training BERT in 76 minutes, ICLR 2020, algorithm 2.
+    Against    Nado et al., A Large Batch Optimizer Reality Check, 2021: Adam, tuned with equal care, matches or beats it.
+
+    Other implementations of LAMB, with their defaults; eps is 1e-6 in all of them:
+
+        tensorflow-addons          exclude_vectors=False, or by name
+        cybertronai/pytorch-lamb   bias_correction=False, norm_limit=10 (its first versions: none), exclude_vectors=False
+        torch-optimizer            the same, norm_limit=10
+        pytorch-optimizer          the same; eps also added to |step|; lr divided by 1 - beta1^t unless adam_debias=True;
+                                   weight decay taken off w first, as in AdamW, unless weight_decouple=False
+        apex FusedLAMB, NVLAMB     weight_decay 0.01, exclude_vectors=False; adapt=False in groups without weight decay,
+                                   unless use_nvlamb; gradients clipped to norm 1 (the workload's clip_norm)
+    """
+
     def __init__(
         self,
         params: ParamsT,

@@ -1,30 +1,4 @@
-"""LARS: momentum SGD that moves each tensor by a step in proportion to the tensor's own norm.
-
-    ratio = trust_coefficient |w| / (|g| + weight_decay |w| + eps), for each tensor; 1 if |w| or |g| is 0
-    unscaled   v = m v + (g + weight_decay w)                w -= lr ratio v
-    scaled     v = m v + lr ratio (g + weight_decay w)       w -= v              the paper's
-    ratio      v = m v + ratio (g + weight_decay w)          w -= lr v
-
-Use when   batches are so large that a single learning rate is too large for some layers.
-Costs      two norms of each tensor in every update.
-Settings   momentum_form: as above; the three agree while lr and ratio stay the same. trust_coefficient: puts the usual
-           learning rates at 1 to 30. ratio_limits, step_limit: bounds of the ratio, and of each number in
-           g + weight_decay w. adapt, exclude_vectors (also per group): which tensors get a ratio, see `trust.parts`.
-Not for    a learning rate that suits SGD: matrices would hardly move, while excluded tensors would take it as it is.
-Source     You, Gitman & Ginsburg, Large Batch Training of Convolutional Networks, 2017.
-Against    Nado et al., A Large Batch Optimizer Reality Check, 2021: Nesterov's momentum, tuned with equal care, matches
-           or beats it.
-
-Other implementations of LARS, with their defaults:
-
-    tensorflow.contrib.opt     unscaled; eps 0; exclude_vectors=False, or by name. It adds no weight_decay w to g
-    TensorFlow's ResNet-50     scaled; eps 0; batch normalisation and biases excluded by name
-    LARS-ImageNet-PyTorch      unscaled; eps 1e-5, ratio_limits=(0, 50), step_limit=10
-    pytorch-optimizer          ratio; eps 0. Its ratio is trust_coefficient / weight_decay if g is 0
-    torch-optimizer            ratio; eps 1e-8, trust_coefficient 0.01, exclude_vectors=False; adapt=False in groups
-                               without weight decay. It leaves weight decay out where |w| or |g| is 0
-    apex LARC(clip=False)      ratio; eps 1e-8, trust_coefficient 0.02, exclude_vectors=False. Otherwise as the last
-"""
+"""Layer-wise adaptive rate scaling (LARS)."""
 
 from __future__ import annotations
 
@@ -40,6 +14,34 @@ MOMENTUM_FORMS = ("unscaled", "scaled", "ratio")
 
 
 class Lars(ByParts):
+    """Momentum SGD that moves each tensor by a step in proportion to the tensor's own norm.
+
+        ratio = trust_coefficient |w| / (|g| + weight_decay |w| + eps), for each tensor; 1 if |w| or |g| is 0
+        unscaled   v = m v + (g + weight_decay w)                w -= lr ratio v
+        scaled     v = m v + lr ratio (g + weight_decay w)       w -= v              the paper's
+        ratio      v = m v + ratio (g + weight_decay w)          w -= lr v
+
+    Use when   batches are so large that a single learning rate is too large for some layers.
+    Costs      two norms of each tensor in every update.
+    Settings   momentum_form: as above; the three agree while lr and ratio stay the same. trust_coefficient: puts the usual
+               learning rates at 1 to 30. ratio_limits, step_limit: bounds of the ratio, and of each number in
+               g + weight_decay w. adapt, exclude_vectors (also per group): which tensors get a ratio, see `trust.parts`.
+    Not for    a learning rate that suits SGD: matrices would hardly move, while excluded tensors would take it as it is.
+    Source     You, Gitman & Ginsburg, Large Batch Training of Convolutional Networks, 2017.
+    Against    Nado et al., A Large Batch Optimizer Reality Check, 2021: Nesterov's momentum, tuned with equal care, matches
+               or beats it.
+
+    Other implementations of LARS, with their defaults:
+
+        tensorflow.contrib.opt     unscaled; eps 0; exclude_vectors=False, or by name. It adds no weight_decay w to g
+        TensorFlow's ResNet-50     scaled; eps 0; batch normalisation and biases excluded by name
+        LARS-ImageNet-PyTorch      unscaled; eps 1e-5, ratio_limits=(0, 50), step_limit=10
+        pytorch-optimizer          ratio; eps 0. Its ratio is trust_coefficient / weight_decay if g is 0
+        torch-optimizer            ratio; eps 1e-8, trust_coefficient 0.01, exclude_vectors=False; adapt=False in groups
+                                   without weight decay. It leaves weight decay out where |w| or |g| is 0
+        apex LARC(clip=False)      ratio; eps 1e-8, trust_coefficient 0.02, exclude_vectors=False. Otherwise as the last
+    """
+
     def __init__(
         self,
         params: ParamsT,

@@ -1,17 +1,4 @@
-"""Average replicas early, which explores; average gradients late, which converges.
-
-Use when   `Sma` trains well at first and loses to plain training at the end.
-Costs      the cost of `Sma` until the switch; with share=None also the norms of the gradients.
-Settings   replicas, alpha, momentum: see `Sma`. share: the share of the training after which one model continues from
-           the average. None: switch when the gradient noise scale has exceeded the batch of all replicas for `patience`
-           evaluations in a row, so that averaging their gradients pays; or, if earlier, when another policy has lowered
-           the learning rate to half of its highest value. decay: of the noise scale's moving averages, per update.
-Not for    share=None if the replicas lie far apart (large learning rates): each gradient is taken at the replica's own
-           weights, which adds to the noise and makes the switch early.
-Source     Mai et al., KungFu, OSDI 2020: AdaptiveSGD, with a step given by the user. The rules of share=None are ours.
-Differs    uses a central model with momentum (Crossbow's) instead of KungFu's plain averaging; the switch also averages
-           the optimisers' states, where KungFu takes the first worker's.
-"""
+"""Average replicas early, which explores; average gradients late, which converges."""
 
 from __future__ import annotations
 
@@ -31,6 +18,18 @@ State = tuple[NoiseScale, int, float] | None
 @dataclass(frozen=True)
 class AdaptiveSync(Policy[State]):
     """Averages replicas at first, and switches to plain training when averaging no longer pays.
+
+    Use when   `Sma` trains well at first and loses to plain training at the end.
+    Costs      the cost of `Sma` until the switch; with share=None also the norms of the gradients.
+    Settings   replicas, alpha, momentum: see `Sma`. share: the share of the training after which one model continues from
+               the average. None: switch when the gradient noise scale has exceeded the batch of all replicas for `patience`
+               evaluations in a row, so that averaging their gradients pays; or, if earlier, when another policy has lowered
+               the learning rate to half of its highest value. decay: of the noise scale's moving averages, per update.
+    Not for    share=None if the replicas lie far apart (large learning rates): each gradient is taken at the replica's own
+               weights, which adds to the noise and makes the switch early.
+    Source     Mai et al., KungFu, OSDI 2020: AdaptiveSGD, with a step given by the user. The rules of share=None are ours.
+    Differs    uses a central model with momentum (Crossbow's) instead of KungFu's plain averaging; the switch also averages
+               the optimisers' states, where KungFu takes the first worker's.
 
     >>> policy = AdaptiveSync(replicas=4)
     """

@@ -1,16 +1,4 @@
-"""Multiply the learning rate by the gain of a larger batch, measured from the gradient while the model trains.
-
-Use when   the learning rate was tuned at `base_batch`, and the batch is larger now or another policy enlarges it.
-Costs      the norms of the gradients (`needs`).
-Settings   base_batch: samples per update for which the configuration's learning rate was tuned. power (1): use 0.5 for
-           Adam and its relatives. The gain is 1 where signal dominates and B / base_batch where noise does.
-Not for    saving epochs: in the source the sum of the gains also drives the schedule, so training takes fewer epochs;
-           here the number of epochs stays the same.
-Source     Johnson et al., AdaScale SGD: A User-Friendly Algorithm for Distributed Training, ICML 2020; the power for
-           Adam is AdaptDL's.
-Differs    signal and noise are smoothed separately, over about a hundred updates; an invalid estimate changes nothing;
-           Adam's moments are not rescaled.
-"""
+"""Multiply the learning rate by the gain of a larger batch, measured from the gradient while the model trains."""
 
 from __future__ import annotations
 
@@ -30,6 +18,17 @@ State = tuple[float, NoiseScale]
 @dataclass(frozen=True)
 class AdaScale(Policy[State]):
     """Scales the learning rate by the measured gain of a larger batch.
+
+    Use when   the learning rate was tuned at `base_batch`, and the batch is larger now or another policy enlarges it.
+    Costs      the norms of the gradients (`needs`).
+    Settings   base_batch: samples per update for which the configuration's learning rate was tuned. power (1): use 0.5 for
+               Adam and its relatives. The gain is 1 where signal dominates and B / base_batch where noise does.
+    Not for    saving epochs: in the source the sum of the gains also drives the schedule, so training takes fewer epochs;
+               here the number of epochs stays the same.
+    Source     Johnson et al., AdaScale SGD: A User-Friendly Algorithm for Distributed Training, ICML 2020; the power for
+               Adam is AdaptDL's.
+    Differs    signal and noise are smoothed separately, over about a hundred updates; an invalid estimate changes nothing;
+               Adam's moments are not rescaled.
 
     >>> policy = AdaScale(base_batch=32)
     """

@@ -1,34 +1,4 @@
-"""Search the learning rate of each stage while training: short trials from the same weights; the best forecast wins.
-
-A stage begins with `candidates` trials. Each trial rolls back to the stage's first weights and trains for a short while
-with its own rate; from its losses, AutoLRS forecasts the loss at the stage's end. The rate with the lowest forecast
-then trains the stage. Each stage is twice as long as the one before, up to `longest` times the first. Here, as in the
-paper, a trial is such a short run within one training, not a trial of a sweep.
-
-Use when   no good schedule is known, and a trial has 100 updates or more, as published; the first is stage * trial of the
-           training. Otherwise use `RateRace`, which forecasts nothing.
-Costs      with 10 trials of a tenth of a stage, half of all samples. They count towards the horizon, so a training of E
-           epochs includes its search. Each decision records how many samples its search took.
-Settings   low, high: the range of rates, as a range test finds them (`high` just where the loss would diverge). stage:
-           the first stage's share of the training. trial: a trial's share of its stage. kappa: 1e6, as published,
-           spreads the trials evenly over log(rate); 2 looks near the good ones. metric: once stages have reached their
-           full length, forecast this validation metric of the workload (a loss: smaller is better), measured 16 times
-           in a trial. None: the training loss throughout. Beware: a metric that guided decisions is no longer an
-           unbiased report.
-           data: "fresh", as published: each trial, and then the stage, sees new samples. "replay": all of them see the
-           same samples and random numbers, so that their losses differ by the rate alone.
-Not for    trials of few updates or of very noisy losses: a tenfold extrapolation of those is a guess. Below some 50
-           losses it is worse than none: from 12 batch losses of a small ResNet (420 windows) its error was 0.48 nats,
-           that of "it stays as it is" 0.12, while the rates differed by 0.03 to 0.2. At equal cost, search included, it
-           beat the best constant rate by a quarter with exact losses and lost to it by a quarter with noisy ones; tuned
-           decays were five times better (experiments/results/autolrs.md). Warm-up: a trial gains nothing from it; wrap
-           this policy.
-Source     Jin et al., AutoLRS, ICLR 2021. Its code: tau = 1000 updates (trials of 100) up to 8000, kappa 1e6.
-Differs    lengths are shares of the horizon, in updates of the present batch size; the last stage is as long as fits.
-           The first candidate is the rate in use, not a random one. The fit is robust (fit="reference": theirs). A
-           trial ends at a loss that is not finite; if all trials do, the policy tries the decade below `low`, then
-           gives up the training. If all forecasts are alike, the rate stays; among equals the larger rate wins.
-"""
+"""Search the learning rate of each stage while training: short trials from the same weights; the best forecast wins."""
 
 from __future__ import annotations
 
@@ -63,6 +33,35 @@ class State(TypedDict):
 @dataclass(frozen=True)
 class AutoLrs(Policy[State]):
     """Searches for the best learning rate while the model trains.
+
+    A stage begins with `candidates` trials. Each trial rolls back to the stage's first weights and trains for a short while
+    with its own rate; from its losses, AutoLRS forecasts the loss at the stage's end. The rate with the lowest forecast
+    then trains the stage. Each stage is twice as long as the one before, up to `longest` times the first. Here, as in the
+    paper, a trial is such a short run within one training, not a trial of a sweep.
+
+    Use when   no good schedule is known, and a trial has 100 updates or more, as published; the first is stage * trial of the
+               training. Otherwise use `RateRace`, which forecasts nothing.
+    Costs      with 10 trials of a tenth of a stage, half of all samples. They count towards the horizon, so a training of E
+               epochs includes its search. Each decision records how many samples its search took.
+    Settings   low, high: the range of rates, as a range test finds them (`high` just where the loss would diverge). stage:
+               the first stage's share of the training. trial: a trial's share of its stage. kappa: 1e6, as published,
+               spreads the trials evenly over log(rate); 2 looks near the good ones. metric: once stages have reached their
+               full length, forecast this validation metric of the workload (a loss: smaller is better), measured 16 times
+               in a trial. None: the training loss throughout. Beware: a metric that guided decisions is no longer an
+               unbiased report.
+               data: "fresh", as published: each trial, and then the stage, sees new samples. "replay": all of them see the
+               same samples and random numbers, so that their losses differ by the rate alone.
+    Not for    trials of few updates or of very noisy losses: a tenfold extrapolation of those is a guess. Below some 50
+               losses it is worse than none: from 12 batch losses of a small ResNet (420 windows) its error was 0.48 nats,
+               that of "it stays as it is" 0.12, while the rates differed by 0.03 to 0.2. At equal cost, search included, it
+               beat the best constant rate by a quarter with exact losses and lost to it by a quarter with noisy ones; tuned
+               decays were five times better (experiments/results/autolrs.md). Warm-up: a trial gains nothing from it; wrap
+               this policy.
+    Source     Jin et al., AutoLRS, ICLR 2021. Its code: tau = 1000 updates (trials of 100) up to 8000, kappa 1e6.
+    Differs    lengths are shares of the horizon, in updates of the present batch size; the last stage is as long as fits.
+               The first candidate is the rate in use, not a random one. The fit is robust (fit="reference": theirs). A
+               trial ends at a loss that is not finite; if all trials do, the policy tries the decade below `low`, then
+               gives up the training. If all forecasts are alike, the rate stays; among equals the larger rate wins.
 
     >>> policy = AutoLrs(low=1e-4, high=0.3)
     """

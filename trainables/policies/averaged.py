@@ -1,21 +1,4 @@
-"""Average the weights over time beside the training, and report the better of the averages and the last weights.
-
-Use when   the gradients are noisy to the end: a constant rate, whose average is about what a decay of the rate would
-           reach, without knowing the end. Trials of different length are then one training, and an early report tells
-           more about the end, for it does not favour small rates.
-Costs      a pass over the weights after each update, or after each fourth above a million weights; 4 bytes for each
-           weight and exponent, as much again in a snapshot and in a checkpoint; one more evaluation for each exponent.
-Settings   policy: the inner policy, which turns the knobs; None: they stay. gammas (4, 16): after t updates an average
-           reaches back over about t / (γ + 1) of them, a fifth and the last 6 %. Other averages: the last s of the
-           training in equal shares (LAWA, SWA) has the mean age of γ = 2 / s - 2, the last 10 % that of 18; a fixed
-           decay β over T updates that of γ = (1 - β) T - 1 at the end; 0.01 is nearly the mean of all weights.
-Not for    a rate that has decayed to nearly 0, where all averages are the last weights; training sets that are learned
-           by heart, where there is no noise to remove.
-Source     Polyak and Juditsky, 1992; Karras et al., Analyzing and Improving the Training Dynamics of Diffusion Models,
-           2024 (power-function profile); Kaddour, Stop Wasting My Time (LAWA), 2022.
-Differs    the floating buffers of batch normalisation are averaged like weights instead of being estimated anew. The
-           inner policy sees the metrics of the chosen weights.
-"""
+"""Average the weights over time beside the training, and report the better of the averages and the last weights."""
 
 from __future__ import annotations
 
@@ -31,7 +14,23 @@ from trainables.values import NOTHING, Action, Signals
 
 @dataclass(frozen=True)
 class Averaged(Policy[Any]):
-    """Keeps averages of the weights while another policy trains them; the better of all is reported and saved.
+    """Keeps averages of the weights while another policy trains them; reports and saves the best of all.
+
+    Use when   the gradients are noisy to the end: a constant rate, whose average is about what a decay of the rate would
+               reach, without knowing the end. Trials of different length are then one training, and an early report tells
+               more about the end, for it does not favour small rates.
+    Costs      a pass over the weights after each update, or after each fourth above a million weights; 4 bytes for each
+               weight and exponent, as much again in a snapshot and in a checkpoint; one more evaluation for each exponent.
+    Settings   policy: the inner policy, which turns the knobs; None: they stay. gammas (4, 16): after t updates an average
+               reaches back over about t / (γ + 1) of them, a fifth and the last 6 %. Other averages: the last s of the
+               training in equal shares (LAWA, SWA) has the mean age of γ = 2 / s - 2, the last 10 % that of 18; a fixed
+               decay β over T updates that of γ = (1 - β) T - 1 at the end; 0.01 is nearly the mean of all weights.
+    Not for    a rate that has decayed to nearly 0, where all averages are the last weights; training sets that are learned
+               by heart, where there is no noise to remove.
+    Source     Polyak and Juditsky, 1992; Karras et al., Analyzing and Improving the Training Dynamics of Diffusion Models,
+               2024 (power-function profile); Kaddour, Stop Wasting My Time (LAWA), 2022.
+    Differs    the floating buffers of batch normalisation are averaged like weights instead of being estimated anew. The
+               inner policy sees the metrics of the chosen weights.
 
     Each report also has the tuned metric of the last weights ("last_accuracy"), and in "averaged" the exponent of the
     reported average, 0 for the last weights.

@@ -1,22 +1,4 @@
-"""Enlarge the batch at milestones where a baseline would lower the learning rate: the same noise, fewer updates.
-
-Use when   a step schedule works and larger batches are faster: the same samples in fewer updates.
-Costs      nothing.
-Settings   at: shares of the training at which the baseline multiplies its rate by `decay`. decay (0.1).
-           growth (None: 1 / decay): multiplies the batch at each. The rate is multiplied by growth * decay, so rate /
-           batch, and with it the noise of SGD, follows the baseline's. A batch that would exceed `most` (None: a tenth
-           of an epoch) stays as it is, and only the rate is lowered.
-           decay=None: only the batch grows; another policy may set the rate (`Compose`).
-Recipes    BatchRamp((0.3, 0.6, 0.8), decay=0.2) is "don't decay the learning rate, increase the batch size".
-           BatchRamp(at, decay=0.375, growth=2) is AdaBatch as published: rate times 0.75, the baseline's times 0.375.
-           Averaged(BatchRamp((0.3, 0.38), decay=0.5**0.5, growth=2)): half of the updates, for 0.2 % at most on three of
-           four trainings (experiments/results/batch_size.md).
-Not for    Adam and its relatives with a growth of 1 / decay: their noise does not follow rate / batch. Batch normalisation
-           notices the change.
-Source     Smith et al., Don't Decay the Learning Rate, Increase the Batch Size, ICLR 2018; Devarakonda et al.,
-           AdaBatch, 2017.
-Differs    computes the rate from the rounded batch size, so rate / batch is exact.
-"""
+"""Enlarge the batch at milestones where a baseline would lower the learning rate: the same noise, fewer updates."""
 
 from __future__ import annotations
 
@@ -34,6 +16,23 @@ State = tuple[float, int]
 @dataclass(frozen=True)
 class BatchRamp(Policy[State]):
     """Grows the batch where a schedule would lower the learning rate.
+
+    Use when   a step schedule works and larger batches are faster: the same samples in fewer updates.
+    Costs      nothing.
+    Settings   at: shares of the training at which the baseline multiplies its rate by `decay`. decay (0.1).
+               growth (None: 1 / decay): multiplies the batch at each. The rate is multiplied by growth * decay, so rate /
+               batch, and with it the noise of SGD, follows the baseline's. A batch that would exceed `most` (None: a tenth
+               of an epoch) stays as it is, and only the rate is lowered.
+               decay=None: only the batch grows; another policy may set the rate (`Compose`).
+    Recipes    BatchRamp((0.3, 0.6, 0.8), decay=0.2) is "don't decay the learning rate, increase the batch size".
+               BatchRamp(at, decay=0.375, growth=2) is AdaBatch as published: rate times 0.75, the baseline's times 0.375.
+               Averaged(BatchRamp((0.3, 0.38), decay=0.5**0.5, growth=2)): half of the updates, for 0.2 % at most on three of
+               four trainings (experiments/results/batch_size.md).
+    Not for    Adam and its relatives with a growth of 1 / decay: their noise does not follow rate / batch. Batch normalisation
+               notices the change.
+    Source     Smith et al., Don't Decay the Learning Rate, Increase the Batch Size, ICLR 2018; Devarakonda et al.,
+               AdaBatch, 2017.
+    Differs    computes the rate from the rounded batch size, so rate / batch is exact.
 
     >>> policy = BatchRamp(at=(0.5, 0.75), decay=0.1)
     """

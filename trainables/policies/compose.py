@@ -1,10 +1,4 @@
-"""Run several policies side by side, each with knobs of its own.
-
-Use when   one policy turns the learning rate and another the batch: Compose(LrSchedule("cosine"), BatchRamp(...)).
-Costs      the sum of their costs.
-Settings   the policies. Each sees all knobs, and turns those that its `writes` names.
-Not for    two policies that turn the same knob: wrap one around the other (Warmup(..., then=...), Watchdog(...)).
-"""
+"""Run several policies side by side, each with knobs of its own."""
 
 from __future__ import annotations
 
@@ -24,6 +18,11 @@ State = list[tuple[Any, bool]]
 @dataclass(frozen=True, init=False, repr=False)
 class Compose(Policy[State]):
     """Runs several policies at once, each with knobs of its own.
+
+    Use when   one policy turns the learning rate and another the batch: Compose(LrSchedule("cosine"), BatchRamp(...)).
+    Costs      the sum of their costs.
+    Settings   the policies. Each sees all knobs, and turns those that its `writes` names.
+    Not for    two policies that turn the same knob: wrap one around the other (Warmup(..., then=...), Watchdog(...)).
 
     >>> policy = Compose(LrSchedule("cosine"), Sma(replicas=4))
     """

@@ -1,27 +1,4 @@
-"""Grow the batch towards the gradient noise scale, and adapt the learning rate by the rule of LEGW.
-
-Our own controller on top of LEGW and the noise scale; not the algorithm of the paper "DATE", which gives none: the SC19
-paper uses that name for a "Dynamic Adaptive-Tuning Engine" and does not describe it.
-
-Use when   a small batch was tuned and larger ones would be faster, but you do not know how large, nor when.
-Costs      the norms of the gradients (`needs`), and a copy of the weights after each epoch that is the best so far.
-Settings   base_batch: for which the configuration's learning rate was tuned. warm_up: epochs, at the base batch.
-           most: samples per update (None: a tenth of an epoch). rule: the learning rate at k times the base batch:
-           "sqrt" (LEGW), "linear", or "adascale", its gain at the present noise scale, which is also McCandlish's best
-           rate.
-           decay: "constant", "cosine" or "linear" to 0 over the training. target: the batch to reach, in noise scales.
-           patience: the number of periods in a row that must ask for growth; period: updates in a period, a tenth of an
-           epoch at least. evidence: updates before the first growth.
-Rules      In this order. Loss not finite, or its average 1.5 times its best: roll back to the snapshot, halve the
-           learning rate, wait twice as long; the fourth time, stop. No valid estimate: wait. In a ramp: wait. Noise
-           scale above sqrt(2) batches: double the batch, and ramp the rate from k to 2 k times the base for warm_up * k
-           epochs.
-Not for    short trainings: the ramps up to k take warm_up * k epochs, as in LEGW. A promise that the larger batch costs
-           nothing: the noise scale is a proxy, and was too kind by a factor of 2 on the Penn Treebank. What the batch
-           costs is measured by branching: `LargestFreeBatch`.
-Source     You et al., Large-Batch Training for LSTM and Beyond, SC 2019; McCandlish et al., An Empirical Model of
-           Large-Batch Training, 2018.
-"""
+"""Grow the batch towards the gradient noise scale, and adapt the learning rate by the rule of LEGW."""
 
 from __future__ import annotations
 
@@ -52,6 +29,28 @@ State = dict[str, Any]
 @dataclass(frozen=True)
 class Date(Policy[State]):
     """Our own controller, based on LEGW and the noise scale; not the algorithm of the paper "DATE", which gives none.
+
+    Our own controller on top of LEGW and the noise scale; not the algorithm of the paper "DATE", which gives none: the SC19
+    paper uses that name for a "Dynamic Adaptive-Tuning Engine" and does not describe it.
+
+    Use when   a small batch was tuned and larger ones would be faster, but you do not know how large, nor when.
+    Costs      the norms of the gradients (`needs`), and a copy of the weights after each epoch that is the best so far.
+    Settings   base_batch: for which the configuration's learning rate was tuned. warm_up: epochs, at the base batch.
+               most: samples per update (None: a tenth of an epoch). rule: the learning rate at k times the base batch:
+               "sqrt" (LEGW), "linear", or "adascale", its gain at the present noise scale, which is also McCandlish's best
+               rate.
+               decay: "constant", "cosine" or "linear" to 0 over the training. target: the batch to reach, in noise scales.
+               patience: the number of periods in a row that must ask for growth; period: updates in a period, a tenth of an
+               epoch at least. evidence: updates before the first growth.
+    Rules      In this order. Loss not finite, or its average 1.5 times its best: roll back to the snapshot, halve the
+               learning rate, wait twice as long; the fourth time, stop. No valid estimate: wait. In a ramp: wait. Noise
+               scale above sqrt(2) batches: double the batch, and ramp the rate from k to 2 k times the base for warm_up * k
+               epochs.
+    Not for    short trainings: the ramps up to k take warm_up * k epochs, as in LEGW. A promise that the larger batch costs
+               nothing: the noise scale is a proxy, and was too kind by a factor of 2 on the Penn Treebank. What the batch
+               costs is measured by branching: `LargestFreeBatch`.
+    Source     You et al., Large-Batch Training for LSTM and Beyond, SC 2019; McCandlish et al., An Empirical Model of
+               Large-Batch Training, 2018.
 
     >>> policy = Date(base_batch=32)
     """

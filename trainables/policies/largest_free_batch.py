@@ -1,39 +1,4 @@
-"""Double the batch as long as the larger batch needs no more samples, which the training itself tries out.
-
-From time to time the policy asks a question. The training continues for a while with the present batch, and then again,
-from the same weights and over the same samples, with twice the batch and the rate times the square root of two. If the
-averaged validation loss fell as far, the larger batch is free, and the training continues from the end of that arm;
-otherwise it continues from the end of the first one. So the batch starts small and grows, as the critical batch does.
-Every decision says how large a batch costs no extra samples at present, and what a larger one would cost.
-
-Use when   a small batch was tuned and larger ones would be faster, or you want to know the largest free batch.
-Costs      one arm of each question is not kept: 5 to 10 % of all samples together, which count towards the horizon.
-           A question measures once before its arms and `points` times in each, every time the last weights and three
-           averages: 28 measurements on a fixed part of the validation data (see `RateRace`). Two or three copies of the
-           weights during a question, and the averages of the weights throughout.
-Settings   first (200): updates before the first question. share (0.05): the length of an arm, as a share of the samples
-           trained so far; at least `updates` (20) updates of the larger batch. The next question comes when the number
-           of trained samples has doubled.
-           tolerance (0.1): a batch is free if it needs at most this share of samples more than the first batch. A
-           difference below its standard error counts as none, if the loss fell by more than that error. points (3):
-           evaluations in each arm, for the standard error.
-           largest (None): the largest batch, in samples per update. None: a tenth of an epoch. scaling ("sqrt"): the
-           rate grows with the square root of the batch; "linear": with the batch.
-           metric (None): the validation loss that is compared; smaller is better. None: the first whose name ends in
-           "loss", "error" or "perplexity".
-           gammas ((4, 16)): exponents of the averages to keep (`Averaged`). One that lies within an arm is added.
-           ask ("always"): "noise scale": ask only while the gradient noise scale is above the larger batch.
-           cool (0): the share of the training, at its end, in which the rate falls linearly to 0.
-           data ("replay"): as in `AutoLrs`.
-Not for    a rate that was not tuned for the first batch. If it is too small, any batch looks free; if it is at the edge
-           of stability, none does, because the scaled rate breaks the arm. Losses that hardly fall within an arm: the
-           batch then stays. A question looks only a few per cent ahead; a larger batch can cost more later.
-Source     Merrill et al., Critical Batch Size Revisited: A Simple Empirical Approach to Large-Batch Language Model
-           Training, 2025.
-Differs    asks during the training, doubles the batch once for each question, and keeps one arm. Compares averaged
-           weights, and measures the difference by the progress within the arm, not by a fixed distance. Adam's second
-           moment keeps its half-life in samples (the loop sees to it).
-"""
+"""Double the batch as long as the larger batch needs no more samples, which the training itself tries out."""
 
 from __future__ import annotations
 
@@ -73,6 +38,40 @@ class State(TypedDict):
 @dataclass(frozen=True)
 class LargestFreeBatch(Policy[State]):
     """Doubles the batch whenever twice the batch, tried from the same weights, costs no more samples.
+
+    From time to time the policy asks a question. The training continues for a while with the present batch, and then again,
+    from the same weights and over the same samples, with twice the batch and the rate times the square root of two. If the
+    averaged validation loss fell as far, the larger batch is free, and the training continues from the end of that arm;
+    otherwise it continues from the end of the first one. So the batch starts small and grows, as the critical batch does.
+    Every decision says how large a batch costs no extra samples at present, and what a larger one would cost.
+
+    Use when   a small batch was tuned and larger ones would be faster, or you want to know the largest free batch.
+    Costs      one arm of each question is not kept: 5 to 10 % of all samples together, which count towards the horizon.
+               A question measures once before its arms and `points` times in each, every time the last weights and three
+               averages: 28 measurements on a fixed part of the validation data (see `RateRace`). Two or three copies of the
+               weights during a question, and the averages of the weights throughout.
+    Settings   first (200): updates before the first question. share (0.05): the length of an arm, as a share of the samples
+               trained so far; at least `updates` (20) updates of the larger batch. The next question comes when the number
+               of trained samples has doubled.
+               tolerance (0.1): a batch is free if it needs at most this share of samples more than the first batch. A
+               difference below its standard error counts as none, if the loss fell by more than that error. points (3):
+               evaluations in each arm, for the standard error.
+               largest (None): the largest batch, in samples per update. None: a tenth of an epoch. scaling ("sqrt"): the
+               rate grows with the square root of the batch; "linear": with the batch.
+               metric (None): the validation loss that is compared; smaller is better. None: the first whose name ends in
+               "loss", "error" or "perplexity".
+               gammas ((4, 16)): exponents of the averages to keep (`Averaged`). One that lies within an arm is added.
+               ask ("always"): "noise scale": ask only while the gradient noise scale is above the larger batch.
+               cool (0): the share of the training, at its end, in which the rate falls linearly to 0.
+               data ("replay"): as in `AutoLrs`.
+    Not for    a rate that was not tuned for the first batch. If it is too small, any batch looks free; if it is at the edge
+               of stability, none does, because the scaled rate breaks the arm. Losses that hardly fall within an arm: the
+               batch then stays. A question looks only a few per cent ahead; a larger batch can cost more later.
+    Source     Merrill et al., Critical Batch Size Revisited: A Simple Empirical Approach to Large-Batch Language Model
+               Training, 2025.
+    Differs    asks during the training, doubles the batch once for each question, and keeps one arm. Compares averaged
+               weights, and measures the difference by the progress within the arm, not by a fixed distance. Adam's second
+               moment keeps its half-life in samples (the loop sees to it).
 
     >>> policy = LargestFreeBatch(largest=2048)
     """

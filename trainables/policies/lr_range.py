@@ -1,20 +1,4 @@
-"""Find a learning rate before the training begins: raise it after each update until the loss blows up (range test).
-
-Use when   nothing is known about the learning rate; the configuration's is ignored.
-Costs      `epochs` of training, the loss of each update (`needs`), a copy of the weights.
-Settings   low (1e-5), high (10): the range of rates, swept evenly in log scale. epochs (1): the length of the sweep,
-           half of the training at most. It should contain a hundred updates; forty were too few with momentum.
-           blow_up (4): the sweep ends when the smoothed loss exceeds its lowest value times this.
-           divisor (10): the rate chosen is the one with the lowest smoothed loss, divided by this.
-           then: the policy that continues with the chosen rate; it starts when the sweep is over.
-Rule       Compared on Quadratic and ResNetPretrain, smallest, two seeds, sweeps of 18 to 135 updates, with a grid of
-           fixed rates. A tenth of the rate of the lowest loss was 0.03 to 0.09 for ResNetPretrain, whose best rates are
-           0.03 (batch 16) and 0.1 (64). A tenth of the rate of the blow-up was up to 0.9, where training diverges,
-           because batch normalisation delays the blow-up. The steepest descent gave anything from 1e-5 to 0.3.
-Not for    comparing rates that differ by less than a factor of three; weight decay and schedule shift the best one.
-Source     Smith, Cyclical Learning Rates for Training Neural Networks, WACV 2017, section 3.3; the rule is fastai's.
-Differs    rolls weights and optimiser back after the sweep; the samples of the sweep count as seen.
-"""
+"""Find a learning rate before the training begins: raise it after each update until the loss blows up (range test)."""
 
 from __future__ import annotations
 
@@ -41,6 +25,21 @@ the `rate` there. Afterwards: `then`, the state of that policy."""
 @dataclass(frozen=True)
 class LrRange(Policy[State]):
     """Finds a learning rate by a range test, then trains with it.
+
+    Use when   nothing is known about the learning rate; the configuration's is ignored.
+    Costs      `epochs` of training, the loss of each update (`needs`), a copy of the weights.
+    Settings   low (1e-5), high (10): the range of rates, swept evenly in log scale. epochs (1): the length of the sweep,
+               half of the training at most. It should contain a hundred updates; forty were too few with momentum.
+               blow_up (4): the sweep ends when the smoothed loss exceeds its lowest value times this.
+               divisor (10): the rate chosen is the one with the lowest smoothed loss, divided by this.
+               then: the policy that continues with the chosen rate; it starts when the sweep is over.
+    Rule       Compared on Quadratic and ResNetPretrain, smallest, two seeds, sweeps of 18 to 135 updates, with a grid of
+               fixed rates. A tenth of the rate of the lowest loss was 0.03 to 0.09 for ResNetPretrain, whose best rates are
+               0.03 (batch 16) and 0.1 (64). A tenth of the rate of the blow-up was up to 0.9, where training diverges,
+               because batch normalisation delays the blow-up. The steepest descent gave anything from 1e-5 to 0.3.
+    Not for    comparing rates that differ by less than a factor of three; weight decay and schedule shift the best one.
+    Source     Smith, Cyclical Learning Rates for Training Neural Networks, WACV 2017, section 3.3; the rule is fastai's.
+    Differs    rolls weights and optimiser back after the sweep; the samples of the sweep count as seen.
 
     >>> policy = LrRange(low=1e-5, high=1.0, then=LrSchedule("cosine"))
     """

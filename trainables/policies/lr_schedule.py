@@ -1,16 +1,4 @@
-"""Lower the learning rate along a given curve that starts at the configuration's rate.
-
-Use when   the number of epochs is fixed: nearly every good recipe ends at a small rate. Cosine is a safe first choice.
-Costs      nothing.
-Settings   shape: "constant", "cosine", "linear", "polynomial" or "steps", see `trainables.estimates.decay`. power (2):
-           of the polynomial. factor (0.1), at (half and three quarters of the training): of the steps.
-           begin_at (0): the rate stays constant until this share of the training. For a polynomial that begins after
-           the warm-up, as in the public LARS code, give the warm-up's share; "linear" with 0.8 is warm-up, stable,
-           decay.
-Not for    trainings that may be cut short or extended: all but "constant" depend on the horizon. Plateau does not.
-Source     You et al., Large-Batch Training for LSTM and Beyond, SC 2019, whose tables use steps, polynomials and
-           constants; Loshchilov & Hutter, SGDR, ICLR 2017 (cosine, here without restarts).
-"""
+"""Lower the learning rate along a given curve that starts at the configuration's rate."""
 
 from __future__ import annotations
 
@@ -25,6 +13,17 @@ from trainables.values import NOTHING, Action, Signals
 @dataclass(frozen=True)
 class LrSchedule(Policy[float]):
     """Lowers the learning rate along a curve. The state is the configuration's learning rate.
+
+    Use when   the number of epochs is fixed: nearly every good recipe ends at a small rate. Cosine is a safe first choice.
+    Costs      nothing.
+    Settings   shape: "constant", "cosine", "linear", "polynomial" or "steps", see `trainables.estimates.decay`. power (2):
+               of the polynomial. factor (0.1), at (half and three quarters of the training): of the steps.
+               begin_at (0): the rate stays constant until this share of the training. For a polynomial that begins after
+               the warm-up, as in the public LARS code, give the warm-up's share; "linear" with 0.8 is warm-up, stable,
+               decay.
+    Not for    trainings that may be cut short or extended: all but "constant" depend on the horizon. Plateau does not.
+    Source     You et al., Large-Batch Training for LSTM and Beyond, SC 2019, whose tables use steps, polynomials and
+               constants; Loshchilov & Hutter, SGDR, ICLR 2017 (cosine, here without restarts).
 
     >>> policy = LrSchedule("cosine")
     """

@@ -1,16 +1,4 @@
-"""Double the batch after each epoch in which the gradient noise scale, measured in batches, grew.
-
-Use when   devices idle at a small batch, and nobody knows the best batch at each time of the training.
-Costs      the norms of the gradients (`needs`); a larger batch makes fewer updates in the same epochs.
-Settings   most (1024): the largest batch, in samples per update. scaling ("none"): how the learning rate follows when
-           the batch grows by a factor: not at all, as published; times its "sqrt"; or "linear". decay (0.9): of the
-           averages, per update.
-Not for    fewer than about ten updates per epoch: an average that grew by chance also doubles the batch.
-Source     Mai et al., KungFu: Making Training in Distributed Machine Learning Adaptive, OSDI 2020; the policy of its
-           repository, examples/policies/gns_policy.
-Differs    uses one noise scale over all parts of the batch, where the source sums one for each worker (so it grows with
-           the cluster); skips an invalid estimate, where the source takes a negative one for a large one.
-"""
+"""Double the batch after each epoch in which the gradient noise scale, measured in batches, grew."""
 
 from __future__ import annotations
 
@@ -31,6 +19,17 @@ State = tuple[NoiseScale, float | None, float | None]
 @dataclass(frozen=True)
 class NoiseScaleBatch(Policy[State]):
     """Doubles the batch size while the measured gradient noise scale grows.
+
+    Use when   devices idle at a small batch, and nobody knows the best batch at each time of the training.
+    Costs      the norms of the gradients (`needs`); a larger batch makes fewer updates in the same epochs.
+    Settings   most (1024): the largest batch, in samples per update. scaling ("none"): how the learning rate follows when
+               the batch grows by a factor: not at all, as published; times its "sqrt"; or "linear". decay (0.9): of the
+               averages, per update.
+    Not for    fewer than about ten updates per epoch: an average that grew by chance also doubles the batch.
+    Source     Mai et al., KungFu: Making Training in Distributed Machine Learning Adaptive, OSDI 2020; the policy of its
+               repository, examples/policies/gns_policy.
+    Differs    uses one noise scale over all parts of the batch, where the source sums one for each worker (so it grows with
+               the cluster); skips an invalid estimate, where the source takes a negative one for a large one.
 
     >>> policy = NoiseScaleBatch(most=1024)
     """

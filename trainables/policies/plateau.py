@@ -1,13 +1,4 @@
-"""Multiply the learning rate by a factor when the training loss has stopped falling.
-
-Use when   nothing is known about a good schedule; it has two settings, which a search can tune.
-Costs      nothing.
-Settings   factor: multiplies the learning rate (0: learning ends). patience: epochs without improvement to
-           tolerate. threshold: the smallest relative improvement that counts.
-Source     torch.optim.lr_scheduler.ReduceLROnPlateau, as SigOpt's study of Stanford Cars used it: on the
-           training loss.
-Differs    allows factor 0; the state is two plain numbers.
-"""
+"""Multiply the learning rate by a factor when the training loss has stopped falling."""
 
 from __future__ import annotations
 
@@ -28,6 +19,14 @@ State = tuple[float, int]
 @dataclass(frozen=True)
 class Plateau(Policy[State]):
     """Lowers the learning rate when the training loss stops improving.
+
+    Use when   nothing is known about a good schedule; it has two settings, which a search can tune.
+    Costs      nothing.
+    Settings   factor: multiplies the learning rate (0: learning ends). patience: epochs without improvement to
+               tolerate. threshold: the smallest relative improvement that counts.
+    Source     torch.optim.lr_scheduler.ReduceLROnPlateau, as SigOpt's study of Stanford Cars used it: on the
+               training loss.
+    Differs    allows factor 0; the state is two plain numbers.
 
     >>> policy = Plateau(factor=0.1, patience=5)
     """

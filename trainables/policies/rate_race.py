@@ -1,52 +1,4 @@
-"""Race learning rates at the start of a training, and continue from the end of the winner's run.
-
-Each rate of a ladder has a short run from the same weights over the same batches, the largest rate first. At its end
-the last weights and their averages over time are measured on validation data; the lowest loss is the value of the rate.
-Among the rates whose value is within `slack` of the best, the *largest* wins, because short runs favour rates that are
-too small in the long run. The training continues from the weights of the winner's run. The rate stays constant, and
-falls linearly to zero at the end.
-
-Use when   the rate is unknown, or known within a factor of ten, and the training has 2,500 updates or more.
-Costs      4 to 5 short runs of 2 % of the updates each. All count towards the horizon; the winner's is kept. Three
-           measurements (last weights and two averages) after each, at each instant of `again` and one epoch after each
-           race, on a fixed part of the validation data (`Workload.probe`; in your own loop `Control(…, probe=…)`,
-           without it on all of them). Two copies of the weights during a race, and one after it for `guard`.
-Settings   low, high (None): the range of rates; without them ratio^-2 to ratio^2 times the configuration's rate. ratio
-           (4): the factor between neighbouring rates. rungs (2): rates on each side of the configuration's.
-           share (0.02): of the training, for a short run. least (50): its updates at least. budget (0.2): the share of
-           the training that the race may take. If the ladder does not fit, fewer rates near its middle are tried; if
-           not even two fit, the configuration's rate is taken. share=0: runs of `least` updates, no budget.
-           slack (0.03): two values are equal if they differ by less than this share of the best, and than this share of
-           the distance from the best to the worst. In later races, and for a rate below the configuration's, only the
-           first condition counts: on a plateau, where all rates look alike, the configuration's stays.
-           cool (0.35): share of the training in which the rate falls to zero; 0: it stays, the averages do the rest.
-           again ((1/3, 2/3)): instants of further races, as shares of the time before the cool-down. If the value has
-           stalled (its second half brought less than `slack`), three times the rate and a third of it race with it. It
-           stays unless another is better by more than `slack`. A larger rate takes part only if none has lost an
-           earlier race: what is stable in a short run may not be so for longer.
-           lanes (()): other knobs that race after each race of rates, from its winner's end, in three more short runs
-           each, beside `budget`. "momentum": three times and a third of its memory of 1 / (1 - momentum) updates, with
-           steps of the same length; another must be better by more than `slack`. "batch_size": twice and half of it
-           over the same samples, the rate by its square root; the largest wins whose improvement is within `slack` of
-           the best one, and one below the present must be better by `slack` of the loss.
-           widen (2): if the winner is at an end of the ladder, one more rate beyond it is tried, this many times at
-           most, never outside of `low` and `high`. early (4): a short run ends when its loss exceeds the training's
-           first one by this factor. Networks with batch normalisation often reach two at first, and recover.
-           guard (0.15): if an epoch loses more than this share of the gain in training loss (since the first update)
-           and in value (since the race's median rate), a third of the rate continues from the last good weights, three
-           times at most. 0: never. If the value is the tuned metric, it decides alone, so overfitting counts.
-           gammas ((4, 16)): exponents of the averages; (): only the last weights are measured. metric (None): what
-           gives the value; None: the first whose name ends in "loss", "error" or "perplexity". mode ("min"): or "max".
-           data ("replay"): "fresh" if the data cannot be replayed; short runs then see new samples.
-Recipes    RateRace(lanes=("momentum",)) if the momentum is a guess, for an optimizer that has one (not Adam).
-           RateRace(cool=0, share=0, again=()) does not depend on the horizon: a promoted trial resumes (`resumable`).
-           Warmup(1, then=RateRace()) races at the full rate, after a warm-up.
-           RateRace(rungs=1) in a sweep with FromFound(searcher): the ladder starts from what other trials have found.
-Not for    trainings of a few hundred updates: short runs of 50 take a large part of them. Many epochs on few data: a
-           tuned cosine is better. A report within a race has the winner so far, at first the weights of the start.
-Source     none: our rule. Tolerance upwards: Wu et al., Understanding Short-Horizon Bias, ICLR 2018. Branches from one
-           mark: Cui et al., MLtuner, 2018.
-"""
+"""Race learning rates at the start of a training, and continue from the end of the winner's run."""
 
 from __future__ import annotations
 
@@ -87,7 +39,54 @@ class State(TypedDict):
 
 @dataclass(frozen=True)
 class RateRace(Policy[State]):
-    """Finds the learning rate by a race in the training itself, and goes on from the winner's end.
+    """Finds the learning rate by a race in the training itself, and continues from the weights of the winner.
+
+    Each rate of a ladder has a short run from the same weights over the same batches, the largest rate first. At its end
+    the last weights and their averages over time are measured on validation data; the lowest loss is the value of the rate.
+    Among the rates whose value is within `slack` of the best, the *largest* wins, because short runs favour rates that are
+    too small in the long run. The training continues from the weights of the winner's run. The rate stays constant, and
+    falls linearly to zero at the end.
+
+    Use when   the rate is unknown, or known within a factor of ten, and the training has 2,500 updates or more.
+    Costs      4 to 5 short runs of 2 % of the updates each. All count towards the horizon; the winner's is kept. Three
+               measurements (last weights and two averages) after each, at each instant of `again` and one epoch after each
+               race, on a fixed part of the validation data (`Workload.probe`; in your own loop `Control(…, probe=…)`,
+               without it on all of them). Two copies of the weights during a race, and one after it for `guard`.
+    Settings   low, high (None): the range of rates; without them ratio^-2 to ratio^2 times the configuration's rate. ratio
+               (4): the factor between neighbouring rates. rungs (2): rates on each side of the configuration's.
+               share (0.02): of the training, for a short run. least (50): its updates at least. budget (0.2): the share of
+               the training that the race may take. If the ladder does not fit, fewer rates near its middle are tried; if
+               not even two fit, the configuration's rate is taken. share=0: runs of `least` updates, no budget.
+               slack (0.03): two values are equal if they differ by less than this share of the best, and than this share of
+               the distance from the best to the worst. In later races, and for a rate below the configuration's, only the
+               first condition counts: on a plateau, where all rates look alike, the configuration's stays.
+               cool (0.35): share of the training in which the rate falls to zero; 0: it stays, the averages do the rest.
+               again ((1/3, 2/3)): instants of further races, as shares of the time before the cool-down. If the value has
+               stalled (its second half brought less than `slack`), three times the rate and a third of it race with it. It
+               stays unless another is better by more than `slack`. A larger rate takes part only if none has lost an
+               earlier race: what is stable in a short run may not be so for longer.
+               lanes (()): other knobs that race after each race of rates, from its winner's end, in three more short runs
+               each, beside `budget`. "momentum": three times and a third of its memory of 1 / (1 - momentum) updates, with
+               steps of the same length; another must be better by more than `slack`. "batch_size": twice and half of it
+               over the same samples, the rate by its square root; the largest wins whose improvement is within `slack` of
+               the best one, and one below the present must be better by `slack` of the loss.
+               widen (2): if the winner is at an end of the ladder, one more rate beyond it is tried, this many times at
+               most, never outside of `low` and `high`. early (4): a short run ends when its loss exceeds the training's
+               first one by this factor. Networks with batch normalisation often reach two at first, and recover.
+               guard (0.15): if an epoch loses more than this share of the gain in training loss (since the first update)
+               and in value (since the race's median rate), a third of the rate continues from the last good weights, three
+               times at most. 0: never. If the value is the tuned metric, it decides alone, so overfitting counts.
+               gammas ((4, 16)): exponents of the averages; (): only the last weights are measured. metric (None): what
+               gives the value; None: the first whose name ends in "loss", "error" or "perplexity". mode ("min"): or "max".
+               data ("replay"): "fresh" if the data cannot be replayed; short runs then see new samples.
+    Recipes    RateRace(lanes=("momentum",)) if the momentum is a guess, for an optimizer that has one (not Adam).
+               RateRace(cool=0, share=0, again=()) does not depend on the horizon: a promoted trial resumes (`resumable`).
+               Warmup(1, then=RateRace()) races at the full rate, after a warm-up.
+               RateRace(rungs=1) in a sweep with FromFound(searcher): the ladder starts from what other trials have found.
+    Not for    trainings of a few hundred updates: short runs of 50 take a large part of them. Many epochs on few data: a
+               tuned cosine is better. A report within a race has the winner so far, at first the weights of the start.
+    Source     none: our rule. Tolerance upwards: Wu et al., Understanding Short-Horizon Bias, ICLR 2018. Branches from one
+               mark: Cui et al., MLtuner, 2018.
 
     >>> policy = RateRace(low=1e-3, high=1.0)
     """

@@ -1,17 +1,4 @@
-"""Train with a given schedule: a list says which knobs hold from which place on.
-
-Use when   a population or a policy has found a schedule, and a new training should follow it: `orchestrator
-           export --schedule` prints it, `ReplayedSchedule.of` reads it.
-Costs      nothing.
-Settings   stretches: (first step, knobs) in order; the knobs hold from that step on, the first also before it.
-           by: "steps" (evaluations, the first is 1), or "samples" (samples seen). averaging: (first sample, the
-           averaging that begins or restarts there), for a schedule that averaged replicas.
-Not for    settings that are no knobs (dropout, augmentation): only learning rate, batch size, momentum and
-           weight decay can change while a model trains.
-Differs    a fork takes over its parent's state, data order included. A new training has its own order, so its numbers
-           are close to the population's, not equal. The replay follows a policy's decisions to the sample; it follows
-           gradual changes (a warm-up, a cosine) once per epoch.
-"""
+"""Train with a given schedule: a list says which knobs hold from which place on."""
 
 from __future__ import annotations
 
@@ -28,6 +15,18 @@ KNOBS = frozenset({"learning_rate", "batch_size", "momentum", "weight_decay"})
 @dataclass(frozen=True)
 class ReplayedSchedule(Policy[tuple[int, int]]):
     """Follows a given schedule. The state counts the entries of each of the two lists that are done.
+
+    Use when   a population or a policy has found a schedule, and a new training should follow it: `orchestrator
+               export --schedule` prints it, `ReplayedSchedule.of` reads it.
+    Costs      nothing.
+    Settings   stretches: (first step, knobs) in order; the knobs hold from that step on, the first also before it.
+               by: "steps" (evaluations, the first is 1), or "samples" (samples seen). averaging: (first sample, the
+               averaging that begins or restarts there), for a schedule that averaged replicas.
+    Not for    settings that are no knobs (dropout, augmentation): only learning rate, batch size, momentum and
+               weight decay can change while a model trains.
+    Differs    a fork takes over its parent's state, data order included. A new training has its own order, so its numbers
+               are close to the population's, not equal. The replay follows a policy's decisions to the sample; it follows
+               gradual changes (a warm-up, a cosine) once per epoch.
 
     >>> policy = ReplayedSchedule(((0, Knobs(0.1, 32)), (500, Knobs(0.01, 32))))
     """

@@ -1,27 +1,4 @@
-"""Raise the learning rate linearly from a small value to its peak, and scale the peak with the batch (LEGW).
-
-Use when   the rate was tuned for a smaller batch, or the first updates at the full rate do harm.
-Costs      nothing.
-Settings   epochs: the length of the warm-up, at the base batch if there is one. 0: no warm-up, only the scaling.
-           base_batch (None): the samples per update for which the learning rate and `epochs` are meant. Below, k is the
-           batch at the start divided by it. None: they are meant for the batch at the start, so k = 1.
-           scaling ("sqrt"): the peak is the configuration's rate times sqrt(k); "linear": times k; "none": times 1.
-           stretch (True): the warm-up takes `epochs` * k, which is the same number of updates at every batch size.
-           then (None): the policy that continues from the peak. It sees the rate without the ramp and runs from the
-           start. A policy that takes snapshots to try rates starts after the warm-up.
-Recipes    Warmup(0.3, base_batch=128) is LEGW. Warmup(5, 256, "linear", stretch=False) is the rule of Goyal et al.,
-           Accurate, Large Minibatch SGD, 2017. Warmup(0, 256, "linear") scales without a warm-up.
-Not for    a base rate that is too small: "linear" is better then, and "sqrt" looks useless. Batches below the base
-           batch: the formula holds for them too, but no published experiments cover them.
-           Batches that are not small compared with the critical batch: the same number of epochs then has too few
-           useful updates, whatever the rule. A batch of B needs about 1 + B / B_crit times the samples. So, for the
-           same number of epochs, a batch is free up to a tenth of the critical batch, and costs a quarter more at a
-           quarter of it. On the Penn Treebank with 13 epochs, k = 32 leaves 949 updates, and no recipe that we tried
-           comes near the base batch; at k = 16 the best of nine (Adam) had perplexity 118, LEGW 135, the base batch 69.
-           The critical batch is small at first and grows, so let the batch grow: `LargestFreeBatch`.
-Source     You et al., Large-Batch Training for LSTM and Beyond, SC 2019.
-Differs    shortens a warm-up that is longer than half of the training to that half, and records this as a decision.
-"""
+"""Raise the learning rate linearly from a small value to its peak, and scale the peak with the batch (LEGW)."""
 
 from __future__ import annotations
 
@@ -46,6 +23,28 @@ State = tuple[float, float, tuple[Any, ...]]
 @dataclass(frozen=True)
 class Warmup(Policy[State]):
     """Raises the learning rate over the first epochs, then hands over to another policy.
+
+    Use when   the rate was tuned for a smaller batch, or the first updates at the full rate do harm.
+    Costs      nothing.
+    Settings   epochs: the length of the warm-up, at the base batch if there is one. 0: no warm-up, only the scaling.
+               base_batch (None): the samples per update for which the learning rate and `epochs` are meant. Below, k is the
+               batch at the start divided by it. None: they are meant for the batch at the start, so k = 1.
+               scaling ("sqrt"): the peak is the configuration's rate times sqrt(k); "linear": times k; "none": times 1.
+               stretch (True): the warm-up takes `epochs` * k, which is the same number of updates at every batch size.
+               then (None): the policy that continues from the peak. It sees the rate without the ramp and runs from the
+               start. A policy that takes snapshots to try rates starts after the warm-up.
+    Recipes    Warmup(0.3, base_batch=128) is LEGW. Warmup(5, 256, "linear", stretch=False) is the rule of Goyal et al.,
+               Accurate, Large Minibatch SGD, 2017. Warmup(0, 256, "linear") scales without a warm-up.
+    Not for    a base rate that is too small: "linear" is better then, and "sqrt" looks useless. Batches below the base
+               batch: the formula holds for them too, but no published experiments cover them.
+               Batches that are not small compared with the critical batch: the same number of epochs then has too few
+               useful updates, whatever the rule. A batch of B needs about 1 + B / B_crit times the samples. So, for the
+               same number of epochs, a batch is free up to a tenth of the critical batch, and costs a quarter more at a
+               quarter of it. On the Penn Treebank with 13 epochs, k = 32 leaves 949 updates, and no recipe that we tried
+               comes near the base batch; at k = 16 the best of nine (Adam) had perplexity 118, LEGW 135, the base batch 69.
+               The critical batch is small at first and grows, so let the batch grow: `LargestFreeBatch`.
+    Source     You et al., Large-Batch Training for LSTM and Beyond, SC 2019.
+    Differs    shortens a warm-up that is longer than half of the training to that half, and records this as a decision.
 
     >>> policy = Warmup(2.0, then=LrSchedule("cosine"))
     """

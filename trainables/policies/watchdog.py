@@ -1,22 +1,4 @@
-"""Roll back to the last good weights when the loss blows up, and continue with a smaller learning rate.
-
-Use when   you search rates near the largest stable one, or one bad stretch must not ruin a long training.
-Costs      the loss of each update (`needs`), a copy of the weights after each good epoch.
-Settings   policy: the inner policy; it sees the rate without the cuts. factor (1.5): alarm when the smoothed loss
-           exceeds its best value times this, or is not finite. The best value is the lowest that the smoothed loss had,
-           plus three standard errors, so that a lucky stretch of a noisy loss raises no alarm later. The mean of the
-           first eight losses times `factor` counts as a best value, so that an explosion among the first updates is
-           noticed. cut (0.5): multiplies the rate after an alarm. most (3):
-           the number of roll-backs; the next alarm ends the training. window (0.5): epochs over which to smooth the
-           loss. A tenth raised false alarms on three small workloads of 4 to 9 updates per epoch, a quarter on one, a
-           half on none.
-Not for    losses that rise by design (restarts of the rate, growing sequences), or come near 0; the wild batches of a
-           tiny training set: lengthen the window. It cannot save an epoch in which only the last update breaks the
-           weights, nor a network that falls back, within the first window, to the loss that it began with: of that it
-           only warns.
-Source     a common rule of hand-run trainings; numbers as in our controller `Date`.
-Differs    rolls back weights and optimiser only; data, schedule and the inner policy's state continue.
-"""
+"""Roll back to the last good weights when the loss blows up, and continue with a smaller learning rate."""
 
 from __future__ import annotations
 
@@ -47,6 +29,23 @@ _FORGOTTEN: State = {"loss": UNKNOWN, "square": UNKNOWN, "spread": 0.0}
 @dataclass(frozen=True)
 class Watchdog(Policy[State]):
     """Rolls back and lowers the learning rate when the loss blows up.
+
+    Use when   you search rates near the largest stable one, or one bad stretch must not ruin a long training.
+    Costs      the loss of each update (`needs`), a copy of the weights after each good epoch.
+    Settings   policy: the inner policy; it sees the rate without the cuts. factor (1.5): alarm when the smoothed loss
+               exceeds its best value times this, or is not finite. The best value is the lowest that the smoothed loss had,
+               plus three standard errors, so that a lucky stretch of a noisy loss raises no alarm later. The mean of the
+               first eight losses times `factor` counts as a best value, so that an explosion among the first updates is
+               noticed. cut (0.5): multiplies the rate after an alarm. most (3):
+               the number of roll-backs; the next alarm ends the training. window (0.5): epochs over which to smooth the
+               loss. A tenth raised false alarms on three small workloads of 4 to 9 updates per epoch, a quarter on one, a
+               half on none.
+    Not for    losses that rise by design (restarts of the rate, growing sequences), or come near 0; the wild batches of a
+               tiny training set: lengthen the window. It cannot save an epoch in which only the last update breaks the
+               weights, nor a network that falls back, within the first window, to the loss that it began with: of that it
+               only warns.
+    Source     a common rule of hand-run trainings; numbers as in our controller `Date`.
+    Differs    rolls back weights and optimiser only; data, schedule and the inner policy's state continue.
 
     >>> policy = Watchdog(LrSchedule("cosine"))
     """

@@ -1,26 +1,4 @@
-"""Warm up, stay, decay (WSD), with a short cool-down from the constant trunk at each step that somebody looks at.
-
-Before the end of each step of `rungs` the trunk is marked, and the rate falls in a line to zero. The step reports the
-cooled weights: what a training that ends there would have reached. Then the training goes back to the mark and on at
-the constant rate. So trainings of every length share one trunk.
-
-Use when   trainings are cut short and promoted (tasks, Asha, MultitaskSearch), and a schedule should end each of them:
-           a cosine has to start over for each length.
-Costs      a fifth of what was trained, at each rung; all counted. With the usual rungs 5 to 10 % of a long training. Two
-           copies of the weights; one update that is undone after each rung.
-Settings   cool (0.2): the length of a cool-down, as a share of what the cooled weights have seen.
-           rungs (()): steps (usually epochs) to cool down at; (): 1, 4, 16, …, which are Asha's. Name the steps that
-           your tasks and your scheduler look at: a share s of the horizon is the step ceil(s * horizon). The horizon is
-           always one.
-           warm_up (0): epochs in which the rate rises from zero.
-           data: "fresh": the trunk goes on with new samples after a cool-down; "replay": with those of the cool-down.
-Not for    a fixed length: `LrSchedule("linear", begin_at=0.8)` gives the same end without the cost of branches.
-           Rungs at every step: a cool-down takes at most half of the time since the last one. Averaged weights often
-           tell the same at no cost: see `Averaged`.
-Source     Hägele et al., Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations, NeurIPS 2024; Hu et
-           al., MiniCPM, 2024.
-Differs    the cool-downs take their updates from the training's own length, so that the trunk is shorter by them.
-"""
+"""Warm up, stay, decay (WSD), with a short cool-down from the constant trunk at each step that somebody looks at."""
 
 from __future__ import annotations
 
@@ -46,7 +24,28 @@ class State(TypedDict):
 
 @dataclass(frozen=True)
 class Wsd(Policy[State]):
-    """A constant rate, with cool-downs from it wherever the training may end.
+    """Keeps the rate constant, with a cool-down before each step at which the training may end.
+
+    Before the end of each step of `rungs` the trunk is marked, and the rate falls in a line to zero. The step reports the
+    cooled weights: what a training that ends there would have reached. Then the training goes back to the mark and on at
+    the constant rate. So trainings of every length share one trunk.
+
+    Use when   trainings are cut short and promoted (tasks, Asha, MultitaskSearch), and a schedule should end each of them:
+               a cosine has to start over for each length.
+    Costs      a fifth of what was trained, at each rung; all counted. With the usual rungs 5 to 10 % of a long training. Two
+               copies of the weights; one update that is undone after each rung.
+    Settings   cool (0.2): the length of a cool-down, as a share of what the cooled weights have seen.
+               rungs (()): steps (usually epochs) to cool down at; (): 1, 4, 16, …, which are Asha's. Name the steps that
+               your tasks and your scheduler look at: a share s of the horizon is the step ceil(s * horizon). The horizon is
+               always one.
+               warm_up (0): epochs in which the rate rises from zero.
+               data: "fresh": the trunk goes on with new samples after a cool-down; "replay": with those of the cool-down.
+    Not for    a fixed length: `LrSchedule("linear", begin_at=0.8)` gives the same end without the cost of branches.
+               Rungs at every step: a cool-down takes at most half of the time since the last one. Averaged weights often
+               tell the same at no cost: see `Averaged`.
+    Source     Hägele et al., Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations, NeurIPS 2024; Hu et
+               al., MiniCPM, 2024.
+    Differs    the cool-downs take their updates from the training's own length, so that the trunk is shorter by them.
 
     >>> policy = Wsd(rungs=(2, 10), warm_up=0.5)
     """
