@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.definition import (
+    baseline,
     checks,
     defaults,
     description,
@@ -129,6 +130,8 @@ class Sweep:
         validation.numbers(self)
         validation.resources(self)
         self._set(points_to_evaluate=validation.points(self))
+        if isinstance(self.baseline, Mapping):
+            self._set(baseline=baseline.checked(self.baseline, self.space))
         validation.parameters(self)
         self._set(example_policies=validation.policies(self))
         self._set(tasks=validation.tasks(self))

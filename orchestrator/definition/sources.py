@@ -1,9 +1,9 @@
 """The user's files that a training is made of, so that a resume can say which of them were edited since.
 
-A script that the command names, what it imports from its own folder, the config files that it starts from, and the source of
-a function or a class of the user's, with that of the values, functions and classes of its module that it uses. Imports are
-read, not carried out: what a program loads by name at run time, and installed packages, are not seen. Nor is what runs in a
-container or on another machine.
+A script that the command names, what it imports of the user's modules, the config files that it starts from, and the source
+of a function or a class of the user's, with that of the values, functions and classes of its module that it uses. Imports
+are read, not carried out: what a program loads by name at run time, and installed packages, are not seen. Nor is what runs
+in a container or on another machine.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import contextlib
 import functools
 import hashlib
 import inspect
+import shlex
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from typing import Any
 from orchestrator.definition.module_level import top_level
 from orchestrator.definition.used import Use, source_of, used
 from trainables.contract import CommandLine, OwnTraining, Policy
+from trainables.import_places import places_here, places_of_command
 from trainables.source_files import OURS, imported_files, source
 
 EDITED = "edited"  # kind of the events that say with which other files than its sweep's a trial has started
@@ -43,7 +45,8 @@ def sources_of(workload: Any) -> dict[str, Source]:
             is_other = path.name in found and found[path.name]["path"] != str(path.absolute())
             found[path.as_posix() if is_other else path.name] = _of_file(path)
         for path in paths:
-            found |= _beside(path) if path.suffix == ".py" else {}
+            places = places_of_command(shlex.split(workload.command), path)
+            found |= _beside(path, places) if path.suffix == ".py" else {}
         return found
     code = getattr(workload, "train", None) if isinstance(workload, OwnTraining) else None
     return sources_of_code(code if callable(code) else type(workload))
@@ -71,7 +74,7 @@ def sources_of_code(code: Any) -> dict[str, Source]:
     place = _place(code)
     uses = {f"{code.__qualname__}()": Use(source_of(code)), **used(code, top_level(_texts(code, place)))}
     found = {name: _of_use(place, use) for name, use in uses.items()}
-    return found | (_beside(Path(place)) if place else {})
+    return found | (_beside(Path(place), places_here()) if place else {})
 
 
 def _place(code: Any) -> str:
@@ -118,11 +121,18 @@ def edits_told(edits: Mapping[str, tuple[Source, Source]]) -> list[str]:
     ]
 
 
-def _beside(script: Path) -> dict[str, Source]:
-    """The modules in the script's folder, or in the package that it is part of, that it imports, and those that they do."""
+def _beside(script: Path, places: list[Path]) -> dict[str, Source]:
+    """The user's modules that it imports, and those that they do: from the script's folder, or the package that it is part
+    of, and from the `places`. Of two with one name the second goes by its path."""
     script = script.absolute()
-    roots = _roots(script)
-    return {_short(path, roots): _of_file(path) for path in imported_files(script, roots)}
+    own = _roots(script)
+    roots = list(dict.fromkeys([*own, *places]))
+    found: dict[str, Source] = {}
+    for path in imported_files(script, roots):
+        name = _short(path, roots)
+        is_new = not any(root in path.parents for root in own)
+        found[path.as_posix() if is_new and name in found else name] = _of_file(path)
+    return found
 
 
 def _roots(script: Path) -> list[Path]:

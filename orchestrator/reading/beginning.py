@@ -11,7 +11,7 @@ from orchestrator.definition.earlier import called
 from orchestrator.definition.warnings import warnings
 from search.domain.parameters import Fixed
 from search.history import History, lessons
-from search.rules.earlier import best_apart
+from search.rules.earlier import tried_first
 from search.rules.retries import retriable
 from search.space import Space
 from search.wording import shown
@@ -46,8 +46,7 @@ def taught(driver: Driver) -> list[str]:
         run = called(given)
         if results := len(lessons(earlier, sweep.space)):
             use, searcher = sweep.searcher.use_of_earlier(), shown(sweep.searcher)
-            if earlier.is_tried_first:
-                count = len(best_apart(earlier, sweep.space))
+            if count := tried_first(earlier, sweep.space, sweep.baseline_config):
                 texts.append(
                     f"The best {plural(count, 'configuration')} of {run} {'start' if count > 1 else 'starts'} first."
                 )

@@ -35,7 +35,7 @@ from orchestrator.reading.short_training import short_training
 from orchestrator.record.ledger import FILE, Ledger
 from orchestrator.record.remarks import moved_to
 from orchestrator.record.resume_check import nothing_learned, what_changed
-from orchestrator.record.warm_start import found
+from orchestrator.record.warm_start import TRANSFER, earlier_histories, found
 from search.domain.written import written
 from search.history import History, Trial
 from search.records import BASELINE, Began, Config
@@ -306,10 +306,14 @@ def _record(sweep: Sweep, folder: Path) -> tuple[History, str | None]:
     """The history of the run, and what has changed since; an empty history and None of a new run."""
     tasks, limit, horizon = sweep.tasks, sweep.limit, sweep.workload.horizon
     if not (folder / FILE).exists():
-        return History(sweep.space, horizon=horizon, seed=sweep.seed, tasks=tasks, limit=limit), None
+        earlier, _ = earlier_histories(sweep, folder, [])
+        return History(sweep.space, horizon=horizon, seed=sweep.seed, tasks=tasks, limit=limit, earlier=earlier), None
     ledger = Ledger.read(folder)
     try:
-        history = ledger.history(sweep.space, horizon, sweep.seed, sweep.goal, tasks=tasks, limit=limit)
+        earlier, _ = earlier_histories(sweep, folder, ledger.rows("event", f"WHERE kind = '{TRANSFER}'"))
+        history = ledger.history(
+            sweep.space, horizon, sweep.seed, sweep.goal, tasks=tasks, limit=limit, earlier=earlier
+        )
         change = what_changed(sweep, ledger, ledger.sweeps())
         history.append(Began(change, *held_by_trial(sweep.resources)))  # a search that was over may go on
         return history, change

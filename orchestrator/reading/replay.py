@@ -7,6 +7,7 @@ import json
 import shlex
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from math import isnan
 from pathlib import Path
@@ -72,7 +73,10 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
     if go_on is not None:
         files, kept = scripts_own(folder, trial)
         if kept and go_on > sweep.workload.horizon:
-            raise BadInput(_ends_by_itself(sweep, own.begun, folder, go_on))
+            if own.begun["command"]:
+                raise BadInput(_ends_by_itself(sweep, own.begun, folder, go_on))
+            longer: Any = sweep.workload  # a function that reports: the sweep's steps were the limit
+            sweep = replace(sweep, workload=replace(longer, horizon=go_on))
         _take_checkpoints(places.checkpoints(trial), place, go_on, last, files if kept else None)
     elif not own.reports:
         raise BadInput(f"{folder}: trial {trial} has reported nothing that could be compared.")
@@ -233,6 +237,8 @@ def _train(
                 console.print(item.text)
             elif item.kind == "ended":
                 console.print(f"the training ended by itself at step {item.step}, before step {until}: {item.text}")
+                if goes_on:
+                    console.print("To train longer, raise the number of steps in the training, and run this again.")
         if answer.lost:
             raise TrialsFailed(f"trial {job.trial}, trained again: {answer.lost}")
         if answer.failure:

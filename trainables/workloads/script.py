@@ -42,7 +42,7 @@ from trainables.contract import CommandLine
 from trainables.scripts import base_config, config_file
 from trainables.scripts.asking import ask, asked, mistyped_subcommand, surely, why_unanswered
 from trainables.scripts.command_flags import wrong_flag
-from trainables.scripts.entry_point import entry_point, roots
+from trainables.scripts.entry_point import entry_point
 from trainables.scripts.flags import (
     Flag,
     command_words,
@@ -65,7 +65,6 @@ from trainables.scripts.shared_files import IN_OWN_FOLDER, has_checkpoint
 from trainables.scripts.shell_scripts import lost_parameter, starts_a_shell
 from trainables.scripts.source_names import never_prints
 from trainables.scripts.started_files import started_files
-from trainables.source_files import imported_files, source
 
 if TYPE_CHECKING:
     from search.space import Space
@@ -174,9 +173,7 @@ class Script(CommandLine):
         entry = entry_point(shlex.split(self.command))
         if entry is None or not entry.text:
             return True
-        script = entry.path.absolute()
-        imported = imported_files(script, [script.parent, *(place.absolute() for place in roots())])
-        return any(re.search(r"\breport\b", text) for text in (entry.text, *(source(path) or "" for path in imported)))
+        return any(re.search(r"\breport\b", text) for text in entry.texts)
 
     @property
     def ignores_seed(self) -> bool:
