@@ -94,11 +94,11 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
 def told(train: Any) -> list[str]:
     """What the second trial of a process is told, and that the third hears nothing again."""
     process = Inherited(FromFunction(train, metric="loss", mode="min", horizon=1))
-    assert process.notices() == []
+    assert process.notices({"x": 0.5}) == []
     for _ in train({"x": 0.5}, None) if train is not reports else ():
         pass
-    found = [notice.text for notice in process.notices()]
-    assert process.notices() == []
+    found = [notice.text for notice in process.notices({"x": 0.5})]
+    assert process.notices({"x": 0.5}) == []
     return found
 
 
@@ -114,6 +114,20 @@ def test_what_a_trial_changes_is_told_and_caches_are_not() -> None:
 def test_a_variable_of_the_function_around_it_is_told() -> None:
     (text,) = told(closes_over())
     assert "it began with seen as an earlier trial had left it, `[0.5]`" in text
+
+
+def updates(config: Any, state: Any) -> Iterator[Any]:
+    CONF.update(config)
+    OWN.width = config["width"]
+    yield {"loss": 1.0}, 1
+
+
+def test_a_parameter_that_each_trial_sets_anew_is_told_only_to_a_trial_that_has_none() -> None:
+    process = Inherited(FromFunction(updates, metric="loss", mode="min", horizon=1))
+    list(updates({"width": 9, "momentum": 0.9}, None))
+    assert process.notices({"width": 10, "momentum": 0.7}) == []
+    (notice,) = process.notices({"width": 10})
+    assert "it began with CONF" in notice.text
 
 
 def test_nothing_is_told_of_a_trial_that_changes_nothing_or_has_its_own_process() -> None:
@@ -147,7 +161,7 @@ def test_a_large_container_is_not_compared_and_one_that_grows_large_is_told(monk
 
 def test_a_simulated_sweep_tells_each_once_and_health_names_them(tmp_path: Path) -> None:
     def train(config: Any, state: Any) -> Iterator[Any]:
-        CONF.update(config)
+        CONF.update(y=config["x"])
         HISTORY.append(1)
         yield {"loss": config["x"]}, 1
 

@@ -5,7 +5,8 @@ number or a network that one changes is no longer what the next expects.
 
 Compared     numbers, texts, and lists, dicts, tuples and sets of them; tensors and networks of torch, by the counters of their
              changes; small arrays.
-No change    what was loaded where there was None, and a container that now holds other objects: caches.
+No change    what was loaded where there was None, and a container that now holds other objects: caches. What has the name of a
+             parameter of this trial: the training sets it again (`CONF.update(config)`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import collections
 import copy
 import sys
+from collections.abc import Mapping
 from textwrap import shorten
 from typing import Any
 
@@ -38,18 +40,29 @@ class Inherited:
             marks = [(each, _mark(each.read())) for each in found]
             self._first = [(each, mark) for each, mark in marks if mark not in (None, LARGE)]
 
-    def notices(self) -> list[Notice]:
-        """For a trial that begins now: what another has changed, each told once."""
+    def notices(self, config: Mapping[str, Any]) -> list[Notice]:
+        """For a trial that begins now with this configuration: what another has changed, each told once."""
         told, same = [], []
         for each, mark in self._first:
             value = each.read()
             now = _mark(value)
-            if now is None or now == mark or (mark == NOTHING and not isinstance(value, (int, float))):
+            is_loaded = mark == NOTHING and not isinstance(value, (int, float))
+            if now is None or now == mark or is_loaded or _is_set_again(each, mark, value, config):
                 same.append((each, mark))
             else:
                 told.append(Notice(text=_words(each.name, value), once=True))
         self._first = same
         return told
+
+
+def _is_set_again(each: Global, mark: Any, value: Any, config: Mapping[str, Any]) -> bool:
+    """Whether only what has the name of a parameter has changed. One that another trial alone has is not set again."""
+    if isinstance(value, dict) and isinstance(mark[-1], dict):
+        before = mark[-1]
+        return all(
+            key in config for key in value.keys() | before.keys() if value.get(key, before) != before.get(key, value)
+        )
+    return each.name.rpartition(".")[2] in config
 
 
 def _words(name: str, value: Any) -> str:

@@ -97,7 +97,7 @@ class Job:
                 self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 if self._gpu:
                     answer.progress.append(Placed(device_name("gpu")))
-                answer.progress += self._inherited.notices() if self._inherited is not None else ()
+                answer.progress += [] if self._inherited is None else self._inherited.notices(self._config)
                 with self._inside() as call:  # its own stretch, so that imports do not count as the trial's changes
                     self._run = call(self._begin)
             with self._inside() as call:
