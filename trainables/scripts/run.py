@@ -28,8 +28,8 @@ from trainables.scripts.notices import Notices
 from trainables.scripts.own_file import naming_own_file
 from trainables.scripts.process import GRACE, LAST_WORDS, ScriptProcess, end_leftovers
 from trainables.scripts.reading import Reading, TrainsOn
-from trainables.scripts.saving import CLOSE, LATER, Saves
-from trainables.scripts.skipped_steps import why_not_its_own
+from trainables.scripts.saving import CLOSE, LATER, Saves, is_log
+from trainables.scripts.skipped_steps import why_counted_anew, why_not_its_own
 from trainables.scripts.starting_over import begin_counting_anew, why_over
 from trainables.scripts.step_count import COUNTED, REPORTED, StepCount
 from trainables.scripts.trial_folder import (
@@ -191,6 +191,8 @@ class ScriptRun(Run):
         if self._memory.get("started") and not self._count.values and not folder.is_empty:
             self._find_the_beginning()
         self._memory["started"] = self._memory.get("started", 0) + 1
+        kept = (path.relative_to(folder.path) for path in folder.files - set(self._channels.file.paths))
+        self._memory["kept"] = not all(map(is_log, kept))  # whether this start has a checkpoint
         folder.clear()
         self._count.begin()
         self._saves = Saves(folder, self._memory, lambda: self._channels.file.paths)
@@ -300,6 +302,8 @@ class ScriptRun(Run):
             )
         if not why and step is not None and own is not None and self._count.kind != COUNTED:
             why, is_certain = why_not_its_own(step, own, self._folder, self._memory, self._channels.file.paths)
+        elif not why and own and self._count.kind != COUNTED and self._memory.get("kept"):
+            why = why_counted_anew(reading, self._count.last, self._count.values)
         if why and is_certain:
             self._is_foreign = True
             self._channels.forget()
