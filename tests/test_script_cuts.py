@@ -206,6 +206,22 @@ def test_where_another_trial_has_shown_how_the_script_counts_it_goes_on(tmp_path
     assert again == {step: round(1 / step, 4) for step in range(2, 7)}  # the first was saved and never told
 
 
+@pytest.mark.parametrize(
+    ("bad", "good"),
+    [
+        ("print(f'epoch {n % 3}: distance={1 / n}')", "print(f'epoch {n}: distance={1 / n}')"),
+        ("report(n, dist=1 / n)", "report(n, distance=1 / n)"),
+    ],
+)
+def test_a_script_that_was_refused_and_is_mended_is_not_refused_again(bad: str, good: str, tmp_path: Path) -> None:
+    """What its first start had written was read once more."""
+    text = "from orchestrator import report\n" * ("report" in bad) + "for n in range(1, 7): {line}\n"
+    with pytest.raises((Refused, ScriptFailed)):
+        trained(script(tmp_path, text.format(line=bad)), assigned(tmp_path))
+    again = curve(trained(script(tmp_path, text.format(line=good)), assigned(tmp_path)))
+    assert again == truth(*range(1, 7))
+
+
 GUARDED = """
 import os, pathlib, sys, time
 out = pathlib.Path(sys.argv[1].removeprefix("--out="))
