@@ -163,7 +163,7 @@ def test_a_first_value_far_beyond_the_horizon_still_fails(tmp_path: Path) -> Non
     [
         (["t=50 distance=1"], 100000, r"step 1 of 100000. If 't' is the step, write Script\(step='t'\)"),
         (["timesteps=100000 distance=1"], 100000, "If 'timesteps' is the step"),  # a setting, or the last one
-        (["distance=1"], 100000, r"step 1 of 100000. Print the step in each line \(step=300\)\.$"),
+        (["distance=1"], 100000, r"step 1 of 100000. Print the step in each line \(step=300\), or write Script\(pattern=…\)\.$"),
         (["t=10 distance=1", "t=19 distance=1", "t=29 distance=1"], 100, "step 3 of 100. If 't' is the step"),
     ],
 )

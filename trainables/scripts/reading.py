@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from search.work import ProcessError
 from trainables.scripts.line import Value
 
+OR_PATTERN = ", or write Script(pattern=…)"  # for printed lines of a program that may not be changed
+
 
 class Refused(ProcessError):
     """The script's output cannot be recorded without a guess."""

@@ -17,7 +17,7 @@ from trainables.scripts import beginning
 from trainables.scripts.line import Value
 from trainables.scripts.names import ENVIRONMENT_STEPS, STEP_WORDS, key_of, may_be_a_setting
 from trainables.scripts.phases import is_another
-from trainables.scripts.reading import Reading, Refused, TrainsOn, TwoValues
+from trainables.scripts.reading import OR_PATTERN, Reading, Refused, TrainsOn, TwoValues
 
 OWN, COUNTED, REPORTED = "own", "counted", "reported"
 SEEN = 3  # lines without a step after which a number in them that grows evenly is noticed
@@ -177,7 +177,7 @@ class StepCount:
                     if word
                     else verb.capitalize()
                 )
-                + f" the step in each {reading.place} (step=300)."
+                + f" the step in each {reading.place} (step=300){OR_PATTERN * (reading.verb == 'print')}."
             )
 
     def _may_be_the_step(self, word: str) -> bool:
