@@ -16,6 +16,10 @@ NUMBER = (
 )
 COUNT = r"(?P<number>\d{1,3}(?:,\d{3})+|\d+)\s*/\s*(?P<total>\d{1,3}(?:,\d{3})+|\d+)(?![\w.]*\w)"
 
+_BARE_COUNT = re.compile(
+    r"(?:^|(?<=\s))([<#({]|[^\W\d]+\.(?= ))\s?(\d+)(?=[>)}:]{0,2}(?:\s|$))"
+)  # <10>, #10, (10), Up. 400
+
 
 @dataclass(frozen=True)
 class Value:
@@ -87,6 +91,8 @@ class Line:
         for value in self.values:
             if not value.unit and re.fullmatch(r"[\d,]+", value.text):
                 found.setdefault(value.name, int(value.number))
+        for before, number in _BARE_COUNT.findall(self.text):
+            found.setdefault(before, int(number))
         return found
 
     def doubtful(self, name: str) -> str:

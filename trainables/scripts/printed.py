@@ -63,6 +63,10 @@ _COUNTED_EPOCH = re.compile(r"(?<![\w.=:])(\d+)(?:st|nd|rd|th)?[ -]?epoch\b(?!\s
 _PROGRESS = re.compile(
     r"[\[(]\s*(\d+)\s*/\s*(\d+)\s*[\])(]|(?<![\w.])(\d+)\s*/\s*(\d+)(?=\s*(?:batches|\[|━|╸|╺|\d+(?::\d\d)+|.{0,60}?(?:it/s|s/it|s/step|s/epoch)))"
 )
+_PART = re.compile(  # of an epoch: `epoch 1 - iter 50/100`, `epoch 001:  50 / 100`, `Epoch 1, batch 50 of 100`
+    r"\bepoch\b\W*\d+(?:/\d+)?\W+(?:(?:mini-?)?(?:batch|iter|iteration|it|step|update)\b\W*)?(\d+)\s*(?:/|\bof\b)\s*(\d+)\b",
+    re.I,
+)
 _BAR = re.compile(r"(?<![\d.])\d{1,3}%\s*\|[^|]*\||[━╸╺█▏▎▍▌▋▊▉]+|\[[=>.]{4,}\]")
 _RICH, _FAR = re.compile("[━╸╺]{4}"), " " * 8  # it wraps a bar that is wider than its terminal
 _DRAWN_BAR = re.compile(  # up to its end, as tqdm draws it; what follows was printed behind it
@@ -172,7 +176,7 @@ class Reader:
             self._repeats = False
             return Line(line.text)
         self._repeats = bool(re.search(r"\bbest\b[^:]*:\s*$", line.text, re.I))
-        line = self._count_alone(self._row(line))
+        line = self._part(self._count_alone(self._row(line)))
         if line.is_heading:
             self.steps = {**self.steps, **line.steps}
         return self.below(line)
@@ -180,6 +184,12 @@ class Reader:
     def below(self, line: Line) -> Line:
         """The line with the steps of the heading above it, if it names none."""
         return replace(line, steps=dict(self.steps)) if not line.steps and self.steps else line
+
+    def _part(self, line: Line) -> Line:
+        """A line about a part of an epoch is progress, unless what it counts ends at the horizon."""
+        found = _PART.search(line.text)
+        is_part = found is not None and int(found[1]) < int(found[2]) != self._horizon
+        return replace(line, is_progress=True) if is_part else line
 
     def _count_alone(self, line: Line) -> Line:
         """A line of nothing but a count up to the horizon, such as `[batch=100/1000]:`, is a heading, whatever its word."""
