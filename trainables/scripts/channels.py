@@ -62,6 +62,7 @@ class Program:
     known_flags: Callable[[], Mapping[str, Flag]] = dict
     never_prints: Callable[[str, Sequence[str]], bool] = lambda name, others: False
     missing_checkpoint: Callable[[Path], str] = lambda folder: ""
+    pattern: str | None = None
 
     @property
     def failure(self) -> type[ScriptFailed]:
@@ -78,8 +79,8 @@ class Channels:
         names = (script.metric, *script.metrics, *([script.step] if script.step else []))
         read = memory.get("read", {})
         self._streams = {
-            name: OutputStream(folder.place / name, names, script.horizon, *read.get(name, (0, None)))
-            for name in (OUTPUT, ERRORS, LOGGED)
+            name: OutputStream(folder.place / name, names, script.horizon, *read.get(name, (0, None)), pattern=pattern)
+            for name, pattern in ((OUTPUT, script.pattern), (ERRORS, script.pattern), (LOGGED, None))
         }
         self._in_log = folder.read(IN_LOG)
         self._memory = memory
@@ -111,6 +112,8 @@ class Channels:
             return found
         if self._script.reports:  # a function that has not called report() may still log
             found = self._printed_or_logged([], logged, has_ended)
+        elif self._script.pattern is not None:
+            found = [reading for line in printed if (reading := _matched(line, self._script.metric)) is not None]
         elif self._script.file is not None:
             rows = self.file.poll(self._script.metric, has_ended)
             if self.file.late:
@@ -173,6 +176,8 @@ class Channels:
                 return why
             return self.missing.why(f"{self._script.file!r} in TRIAL_FOLDER ({found}) has no")
         lines = self._streams[OUTPUT].lines + self._streams[ERRORS].lines
+        if self._script.pattern is not None:
+            return f"none of its {lines} lines matches Script(pattern={self._script.pattern!r})."
         if logs:
             return self.missing.why(
                 f"none of its {lines} lines and nothing that it logs has" if lines else "nothing that it logs has"
@@ -365,6 +370,12 @@ class Channels:
         """What the line counts up to the horizon itself, such as `env 5000/100000`; a word for steps before any other."""
         found = {word: number for word, (number, total) in line.counted.items() if total == self._script.horizon}
         return {word: number for word, number in found.items() if word in line.steps} or ({} if line.steps else found)
+
+
+def _matched(line: Line, metric: str) -> Reading | None:
+    """The reading of what the user's own expression found in a line."""
+    value, told = line.value(metric), {other.name: other.number for other in line.values}
+    return None if value is None else Reading(value, told, line.steps, line.text, sure=next(iter(line.steps), None))
 
 
 def _axis(line: Line) -> str:

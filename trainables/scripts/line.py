@@ -13,6 +13,10 @@ from trainables.scripts.numbers import COUNT, STEP_GOES_ON, WHOLE, decimals, num
 _GROUPED_COUNT = re.compile(rf"(?<!\w)(?P<word>{LETTER}\w*)\s*[=:]?\s*(?P<number>[1-9]\d{{0,2}},\d{{3}})(?![\w.,]*\d)")
 _SEEMS_A_NUMBER = r"(?:\s*(?:[=:|]|(?=[\[(]\s*[-+.\d]))\s*\S|\s+[-+~≈<>≤≥−]?\.?\d)(?:[^,;]|,(?=\d))*"
 
+_BARE_COUNT = re.compile(
+    r"(?:^|(?<=\s))([<#({]|[^\W\d]+\.(?= ))\s?(\d+)(?=[>)}:]{0,2}(?:\s|$))"
+)  # <10>, #10, (10), Up. 400
+
 
 @dataclass(frozen=True)
 class Value:
@@ -91,6 +95,8 @@ class Line:
                 found.setdefault(value.name, int(value.number))
         for count in _GROUPED_COUNT.finditer(self.text):
             found.setdefault(count["word"], int(whole(count["number"])))
+        for before, number in _BARE_COUNT.findall(self.text):
+            found.setdefault(before, int(number))
         return found
 
     def doubtful(self, name: str) -> str:

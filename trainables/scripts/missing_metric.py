@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from trainables.scripts.line import Line
 from trainables.scripts.names import is_record, is_synonym, is_typing_error, key_of, likeliest, splits_in
+from trainables.scripts.reading import OR_PATTERN
 
 SURE = 3  # give up after this many steps that have the metric by another name, and none by its own
 MANY = 20  # give up after this many lines with other metrics, if the source holds no other name that may still come
@@ -45,7 +46,7 @@ class MissingMetric:
         file: str | None = None,
     ) -> None:
         self._metric, self._apart, self._never_prints = metric, apart, never_prints
-        self._file = file
+        self._file, self._or = file, OR_PATTERN if file is None else ""
         self._names: dict[str, int] = {}  # name → the number of steps that had it
         self._at: dict[str, float] = {}
         self._stepped: set[str] = set()  # names in lines that name their step
@@ -163,7 +164,7 @@ class MissingMetric:
                 "it is NaN."
             )
         if self._doubtful:
-            return f"{self._doubtful!r} is not a number that can be read with certainty: print {self._metric}=0.52, or call report()."
+            return f"{self._doubtful!r} is not a number that can be read with certainty: print {self._metric}=0.52, or call report(){self._or}."
         if self._partial:
             return (
                 f"{self._metric!r} appears only in lines about {self._partial}: print it once at the end of each step."
@@ -194,5 +195,5 @@ class MissingMetric:
         names = sorted(dict.fromkeys(names), key=lambda name: (name not in recurring, not _METRIC.search(name)))
         near = likeliest(self._metric, [name for name in names if name in recurring] or names)
         if not names:
-            return f"; it named no metric at all. Print `epoch 3: {self._metric}=0.52`, or call report()."
+            return f"; it named no metric at all. Print `epoch 3: {self._metric}=0.52`, or call report(){self._or}."
         return f"; it named {', '.join(names[:8])}" + (f". Did you mean {near!r}?" if near else ".")

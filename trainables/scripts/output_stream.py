@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from trainables.scripts.line import Line
+from trainables.scripts.pattern import PatternReader
 from trainables.scripts.printed import progress_in
 from trainables.scripts.reader import Reader
 from trainables.scripts.tables import Tables
@@ -23,12 +24,21 @@ _KEEP_SIZE, _PUNCH_HOLE = 1, 2  # of fallocate(2)
 
 
 class OutputStream:
-    """One output file of a training up to `horizon`, read from `position` on; `steps`: those of the last heading before."""
+    """One output file of a training up to `horizon`, read from `position` on; `steps`: those of the last heading before;
+    `pattern`: the user's own, see `trainables.scripts.pattern`."""
 
     def __init__(
-        self, path: Path, names: tuple[str, ...], horizon: int, position: int = 0, steps: dict[str, float] | None = None
+        self,
+        path: Path,
+        names: tuple[str, ...],
+        horizon: int,
+        position: int = 0,
+        steps: dict[str, float] | None = None,
+        *,
+        pattern: str | None = None,
     ) -> None:
         self._path = path
+        self._own = None if pattern is None else PatternReader(pattern, names, steps)
         self._reader = Reader(names, steps, horizon)
         self._tables = Tables(horizon)
         self._begun = b""  # a line whose end has not come yet
@@ -47,7 +57,7 @@ class OutputStream:
 
     @property
     def steps(self) -> dict[str, float]:
-        return self._reader.steps
+        return (self._own or self._reader).steps
 
     def poll(self) -> tuple[bytes, list[Line]]:
         """The new complete lines, as bytes and as parsed lines."""
@@ -119,6 +129,9 @@ class OutputStream:
         if not lines[-1]:
             lines.pop()
         self.lines += len(lines)
+        if self._own is not None:
+            told = (self._own.read(line.decode(errors="replace")) for line in lines)
+            return [line for line in told if line is not None]
         found: list[Line] = []
         for line in lines:
             found += self._of(self._tables.take(line.decode(errors="replace")))
