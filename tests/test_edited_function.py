@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import linecache
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -66,6 +67,44 @@ def test_another_function_is_named(first: Any, second: Any, told: str, tmp_path:
     run(sweep_of(first), tmp_path / "run", simulate=True, quiet=True)
     with pytest.raises(ResumeRefused, match=told):
         run(sweep_of(second), tmp_path / "run", simulate=True, quiet=True)
+
+
+def scaled(scale: Any, config: Any) -> Iterator[Any]:
+    yield {"loss": scale * config["x"]}
+
+
+def module_of(folder: Path, train: str) -> Callable[..., Any]:
+    """The function that a script of this folder makes."""
+    cell: dict[str, Any] = {"__name__": "__main__"}
+    text = f"train = {train}\n"
+    (folder / "tune.py").write_text(text)
+    linecache.checkcache()
+    exec(compile(text, str(folder / "tune.py"), "exec"), cell)
+    return cast("Callable[..., Any]", cell["train"])
+
+
+def test_an_edited_lambda_continues(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    texts = ["lambda config: {'loss': config['x']}", "lambda config: {'loss': 2 * config['x']}"]
+    continued(module_of(tmp_path, texts[0]), tmp_path / "mine", capfd)
+    told = continued(module_of(tmp_path, texts[1]), tmp_path / "mine", capfd, num_samples=3)
+    assert "Changed: num_samples: 2 → 3, <lambda>() was edited." in told
+
+
+def test_another_argument_of_a_partial_continues(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    continued(functools.partial(scaled, 1.0), tmp_path / "mine", capfd)
+    told = continued(functools.partial(scaled, 2.0), tmp_path / "mine", capfd, num_samples=3)
+    assert "Changed: num_samples: 2 → 3, scale of scaled(): 1.0 → 2.0." in told
+
+
+def test_a_notebooks_function_continues_as_a_script_also_after_an_edit(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    continued(written(WITH_STATE.format(offset=0)), tmp_path / "mine", capfd)
+    text = WITH_STATE.format(offset=100)
+    (tmp_path / "tune.py").write_text(text)
+    script: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(text, str(tmp_path / "tune.py"), "exec"), script)
+    assert "train() was edited" in continued(script["train"], tmp_path / "mine", capfd, num_samples=3)
 
 
 async def waits(config: Any) -> float:
