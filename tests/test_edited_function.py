@@ -10,7 +10,12 @@ from typing import Any, cast
 
 import pytest
 
-from orchestrator import BadInput, ResumeRefused, Space, Sweep, run, uniform
+from orchestrator import BadInput, Result, ResumeRefused, Space, Sweep, run, uniform
+from orchestrator.errors import NotTheSame
+from orchestrator.page.health.edited import edited as found_edits
+from orchestrator.page.recorded import Recorded
+from orchestrator.reading.trial_table import costed_rows
+from orchestrator.record.ledger import Ledger
 
 WITH_STATE = "def train(config, state):\n    yield {{'loss': config['x'] + {offset}}}, 1\n"
 
@@ -44,7 +49,35 @@ def test_a_finished_sweep_says_that_its_result_is_of_earlier_code(
         assert "The result is of the code before train() was edited; another name starts a new sweep" in told
         assert "run(sweep, name='mine-2')" in told
     assert "Nothing was left" not in continued(second, tmp_path / "mine", capfd, num_samples=3)
-    assert "was edited" not in continued(second, tmp_path / "mine", capfd, num_samples=3)
+    told = continued(second, tmp_path / "mine", capfd, num_samples=3)
+    assert "before train() was edited" in told, "the best trial is of the first code"
+    assert "was edited" not in continued(first, tmp_path / "mine", capfd, num_samples=3).split("Nothing was left")[1]
+    assert Result(tmp_path / "mine").trials["code"].tolist() == [1, 1, 2]
+
+
+def test_each_edit_is_told_with_its_values_and_the_trials_of_each_code(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for count, scale in ((3, 1), (5, 20), (6, 3), (7, 1)):
+        continued(functools.partial(scaled, scale), tmp_path / "mine", capfd, num_samples=count)
+        assert ("code" in Result(tmp_path / "mine").trials) == (count > 3)
+    ledger = Ledger.read(tmp_path / "mine")
+    (finding,) = found_edits(Recorded.of(ledger))
+    best = Result(tmp_path / "mine")
+    rows = costed_rows(ledger)
+    ledger.close()
+    assert [row["code"] for row in rows] == best.trials["code"].tolist() == [1, 1, 1, 2, 2, 3, 1]
+    assert finding.sentence == "scale of scaled() was edited while the sweep was under way."
+    assert finding.evidence.startswith(
+        "scale of scaled(): 1 → 20 → 3 → 1. Code 1 trained 4 trials, code 2 trained 2 trials, code 3 trained 1 trial; "
+        f"the best is of code {best.trials['code'][best.trial]}; the present code is code 1;"
+    )
+
+
+def test_a_replay_that_differs_names_the_edits(tmp_path: Path) -> None:
+    result = run(sweep_of(functools.partial(scaled, 1.0)), tmp_path / "mine", simulate=True, quiet=True)
+    with pytest.raises(NotTheSame, match=r"Edited since: scale of scaled\(\): 1.0 → 2.0\."):
+        result.replay(sweep_of(functools.partial(scaled, 2.0)))
 
 
 def train(config: Any) -> Iterator[Any]:
