@@ -14,6 +14,7 @@ from orchestrator import BadInput, Result, ResumeRefused, Space, Sweep, run, uni
 from orchestrator.errors import NotTheSame
 from orchestrator.page.health.edited import edited as found_edits
 from orchestrator.page.recorded import Recorded
+from orchestrator.reading.codes import codes_of
 from orchestrator.reading.trial_table import costed_rows
 from orchestrator.record.ledger import Ledger
 
@@ -72,6 +73,17 @@ def test_each_edit_is_told_with_its_values_and_the_trials_of_each_code(
         "scale of scaled(): 1 → 20 → 3 → 1. Code 1 trained 4 trials, code 2 trained 2 trials, code 3 trained 1 trial; "
         f"the best is of code {best.trials['code'][best.trial]}; the present code is code 1;"
     )
+
+
+def test_a_code_is_compared_with_the_one_before_it_not_with_that_of_an_older_release() -> None:
+    """The older one did not note the name."""
+    files = [{}, {"k": {"sha256": "1", "text": "1"}}, {"k": {"sha256": "2", "text": "2"}}]
+    sweeps = [{"seq": 10 * at, "description": {"files": each}} for at, each in enumerate(files)]
+    rows = [{"seq": 10 * at + 1, "trial": at} for at in range(3)]
+    reports = [{"seq": row["seq"] + 1, "trial": row["trial"]} for row in rows]
+    codes = codes_of(sweeps, [], reports, rows)
+    assert codes.trials == {0: [1], 1: [1], 2: [2]}
+    assert codes.edits() == {"k": "k: 1 → 2"}
 
 
 def test_a_replay_that_differs_names_the_edits(tmp_path: Path) -> None:

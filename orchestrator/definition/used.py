@@ -156,7 +156,7 @@ def _is_written(method: Any, code: type) -> bool:
 
 def _given(code: Any, values: Mapping[str, Any]) -> Iterator[_Name]:
     for name, value in values.items():
-        yield _Name(f"{name} of {code.__qualname__}()", value, _GIVEN)
+        yield _Name(f"{name} of {code.__qualname__.rpartition('<locals>.')[2]}()", value, _GIVEN)
 
 
 def _default_values(function: Any, module: TopLevel) -> dict[str, Any]:

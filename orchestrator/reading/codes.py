@@ -75,8 +75,8 @@ def codes_of(sweeps: Rows, events: Rows, reports: Rows, suggestions: Rows) -> Co
         return Codes()
     reported = {row["trial"] for row in reports}
     silent = [row for row in suggestions if row["trial"] not in reported and row["seq"] > reports[0]["seq"]]
-    if not starts and not any(edited(files[0][1], each) for _, each in files):
-        return Codes([files[0][1]], [1], {row["trial"]: [1] for row in [*reports, *silent]})
+    if not starts and not any(edited(old, new) for (_, old), (_, new) in pairwise(files)):
+        return Codes([files[-1][1]], [1], {row["trial"]: [1] for row in [*reports, *silent]})
     asked: dict[int, list[int]] = {}
     for row in suggestions:
         asked.setdefault(row["trial"], []).append(row["seq"])
@@ -100,6 +100,7 @@ def _numbered(found: Sequence[tuple[int, int]], codes: Mapping[int, Code]) -> Co
         if number is None:
             result.distinct.append(codes[start])
             number = len(result.distinct)
+        result.distinct[number - 1] = codes[start]  # a later release may watch more
         if result.order[-1:] != [number]:
             result.order.append(number)
         numbers[start] = number
