@@ -232,7 +232,7 @@ def _short(value: str) -> str:
 
 def _walrus(nodes: Sequence[ast.AST], text_of: TextOf) -> Iterator[Statement]:
     """What `(X := 1)` binds within the nodes."""
-    for each in (inner for node in nodes for inner in ast.walk(node)):
+    for each in (inner for node in nodes if ":=" in text_of(node) for inner in ast.walk(node)):
         if isinstance(each, ast.NamedExpr):
             name, reads = each.target.id, _reads([each.value])
             value = text_of(each.value)
