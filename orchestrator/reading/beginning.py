@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.console.plurals import plural
+from orchestrator.definition import module_values
 from orchestrator.definition.earlier import called
 from orchestrator.definition.warnings import warnings
 from search.domain.parameters import Fixed
@@ -29,13 +30,13 @@ def renamed_to(folder: Path, target: Path | None, *, is_dry: bool = False) -> st
     return f"{folder} was renamed to {target.name}; {new}. To continue that one, {how} --name {target.name}."
 
 
-def chosen(driver: Driver) -> list[str]:
+def chosen(driver: Driver, *, simulated: bool) -> list[str]:
     """The defaults that a new sweep has chosen, with the reasons; and what is probably a mistake."""
-    sweep = driver.sweep
-    if driver.found:
-        return []
-    texts = [f"Default {part} {shown(getattr(sweep, part))}: {why}." for part, why in sweep.chosen.items()]
-    return [*texts, *(f"Warning: {warning}" for warning in warnings(sweep))]
+    sweep, texts, told = driver.sweep, list[str](), module_values.warnings(driver.sweep, simulated=simulated)
+    if not driver.found:
+        texts = [f"Default {part} {shown(getattr(sweep, part))}: {why}." for part, why in sweep.chosen.items()]
+        told = [*warnings(sweep), *told]
+    return [*texts, *(f"Warning: {warning}" for warning in told)]
 
 
 def taught(driver: Driver) -> list[str]:

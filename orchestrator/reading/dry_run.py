@@ -17,7 +17,7 @@ from rich.text import Text
 
 from orchestrator.console.plurals import plural
 from orchestrator.console.slow_decision import slow_decisions_told
-from orchestrator.definition import warm_up
+from orchestrator.definition import module_values, warm_up
 from orchestrator.definition.checks import feasible_share
 from orchestrator.definition.concurrency import at_once_here
 from orchestrator.definition.warnings import warnings
@@ -103,6 +103,7 @@ def _print_plan(sweep: Sweep, folder: Path, retry_failed: bool) -> None:
         renamed_to(folder, None if folder.exists() else moved_to(folder), is_dry=True),
         no_room(sweep, folder, history),
         *warnings(sweep),
+        *module_values.warnings(sweep),
         sweep.workload.doubt(),
         sweep.workload.space_doubt(sweep.space),
         *short_training(sweep),

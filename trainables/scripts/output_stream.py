@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from trainables.scripts.line import Line
-from trainables.scripts.printed import Reader, progress_in
+from trainables.scripts.printed import progress_in
+from trainables.scripts.reader import Reader
 from trainables.scripts.tables import Tables
 from trainables.scripts.trial_folder import TAIL
 
@@ -34,13 +35,15 @@ class OutputStream:
         self._last = b""  # the end of the lines before it
         self._freed = position
         self._held = 0  # bytes of a table that has begun
+        self._too_long = 0  # bytes already passed over of a line that is longer than CHUNK and has not ended
         self.position = position  # end of the complete lines read
         self.lines = 0
 
     @property
     def settled(self) -> int:
-        """Where to read on in another process: the end of the complete lines, or the rule above a table that has begun."""
-        return self.position - self._held
+        """Where to read on in another process: the end of the complete lines, or the beginning of a table or of a line that
+        has not ended."""
+        return self.position - self._held - self._too_long
 
     @property
     def steps(self) -> dict[str, float]:
@@ -55,11 +58,30 @@ class OutputStream:
             data = self._begun + file.read(CHUNK)
         whole = data[: data.rfind(b"\n") + 1]
         self._begun = data[len(whole) :]
-        if len(self._begun) > CHUNK and not whole:  # progress output without line ends, which nothing needs
-            whole, self._begun = self._begun, b""
-        self.position += len(whole)
+        if len(self._begun) > CHUNK and not whole:
+            return self._pass_over(), []
         self._last = (self._last + whole[-LAST:])[-LAST:]
-        return whole, self._read(whole)
+        return whole, self._read(self._after_a_long_line(whole))
+
+    def _pass_over(self) -> bytes:
+        """Drop, from a megabyte without a line end, what a carriage return or a backspace has overwritten; without one, the
+        beginning of a line that is too long. Of neither may a piece count as a line: it could end inside of a number."""
+        end = max(self._begun.rfind(sign, 0, -1) for sign in (b"\r", b"\x08")) + 1  # a \r at the end may belong to a \n
+        dropped, self._begun = self._begun[: end or None], self._begun[end or len(self._begun) :]
+        self._too_long = 0 if end else self._too_long + len(dropped)
+        self.position += len(dropped)
+        self._last = (self._last + dropped)[-LAST:]
+        return dropped
+
+    def _after_a_long_line(self, whole: bytes) -> bytes:
+        """The lines in `whole`, without the rest of a line that is too long."""
+        self.position += len(whole)
+        if not self._too_long or not whole:
+            return whole
+        rest, _, lines = whole.partition(b"\n")
+        self._too_long = 0
+        self.lines += 1
+        return rest[rest.rfind(b"\r", 0, -1) + 1 :] + b"\n" + lines if b"\r" in rest[:-1] else lines
 
     @property
     def bars(self) -> dict[int, int]:
@@ -74,8 +96,8 @@ class OutputStream:
         """The last line, which has no end, and the rows of a table that has none; they are complete if the script ended by
         itself."""
         rest, self._begun = self._begun, b""
-        self.position += len(rest)
-        return rest, [*self._read(rest), *self._of(self._tables.end())]
+        read = self._read(self._after_a_long_line(rest))
+        return rest, [*read, *self._of(self._tables.end())]
 
     def is_long(self) -> bool:
         """Whether much of the output already read still takes disk space."""

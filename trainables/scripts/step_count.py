@@ -206,7 +206,9 @@ class StepCount:
     def _by_step(self, reading: Reading, key: str) -> int | None:
         number = reading.steps[key]
         if math.isnan(number):
-            raise Refused(f"{reading} gives {key} with rounded digits; {reading.verb} all of them.")
+            raise Refused(
+                f"{reading} gives {key} with rounded digits, or in a doubtful form; {reading.verb} all digits alone, as in {key}=1000."
+            )
         if not number.is_integer():
             raise Refused(
                 f"{key}={number:g} in {reading} is not a whole step; evaluate at the end of each {key}, or "
