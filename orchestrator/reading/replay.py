@@ -18,6 +18,7 @@ from rich.console import Console
 from orchestrator.driving.places import CHECKPOINTS, TRIALS, Places
 from orchestrator.errors import BadInput, NoMetric, NotTheSame, TrialsFailed, did_you_mean
 from orchestrator.failures import reason
+from orchestrator.reading.codes import codes_of_record, edits_since
 from orchestrator.reading.export import by_hand
 from orchestrator.reading.own_files import scripts_own
 from orchestrator.reading.shared import REMEDY, Shared, shared_files
@@ -61,6 +62,7 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
     try:
         line = _lineage(ledger, trial, places, go_on)
         others = shared_files(ledger.rows("event"), ledger.rows("ending"))
+        codes = codes_of_record(ledger)
     finally:
         ledger.close()
     own = line[-1]
@@ -100,7 +102,9 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
         )
         steps += len(values)
         if differences and not why:
-            reason = _resumed_before(differences[0], it.reports, it.restarts, others)
+            edits = edits_since(codes, it.trial, sweep.describe()["files"])
+            told = f" Edited since: {edits}." if edits else ""
+            reason = told or _resumed_before(differences[0], it.reports, it.restarts, others)
             why = (
                 f"trial {it.trial}: {len(differences)} of {len(values)} steps differ from the record, the first at step "
                 f"{differences[0]}.{reason}"

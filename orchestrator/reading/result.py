@@ -79,12 +79,13 @@ class Result:
     @cached_property
     def trials(self) -> pd.DataFrame:
         """One row per trial: its configuration (config.lr, …), value, the other metrics of the same report (metric.accuracy, …),
-        status, step, reason, seconds, task, origin and seed; `repeats`: of a finalist's repetition, which trial's configuration."""
+        status, step, reason, seconds, task, origin and seed; `repeats`: of a finalist's repetition, which trial's configuration;
+        `code`, if the training was edited: 1 for the code of the first trial, 2 after the first edit, and so on."""
         import pandas as pd
 
         frame = pd.DataFrame(self._rows).set_index("trial") if self._rows else pd.DataFrame(columns=["value", "status"])
-        if "repeats" in frame:
-            frame["repeats"] = frame["repeats"].astype("Int64")
+        for name in {"repeats", "code"} & {*frame.columns}:
+            frame[name] = frame[name].astype("Int64")
         settings = [name for name in frame.columns if name.startswith("config.")]
         metrics = [name for name in frame.columns if name.startswith("metric.")]
         first = [*settings, "value", *metrics]
