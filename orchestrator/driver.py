@@ -20,6 +20,7 @@ from orchestrator.driving.device_clock import LEAST, DeviceClock, cut_off
 from orchestrator.driving.edits import Edits
 from orchestrator.driving.foresight import Foresight
 from orchestrator.driving.jobs import Jobs, job_key
+from orchestrator.driving.older_code import retry, told_of_older_code
 from orchestrator.driving.places import Places
 from orchestrator.driving.recorder import Recorder, check_disk
 from orchestrator.driving.retention import Retention
@@ -108,7 +109,7 @@ class Driver:
                 ledger.add_event(TRANSFER, text)
             self._recorder.leave_lost_tasks()
             for trial in retriable(self.history) if retry_failed else []:
-                self._recorder.retry(trial)
+                retry(trial, self.places, ledger, self._recorder)
         self.waiting = [trial.number for trial in self.history.having(Status.RUNNING)]  # interrupted; first in line
 
     # What an engine asks.
@@ -167,14 +168,16 @@ class Driver:
         After a signal that stops the sweep, it is a loss. Raises StorageError, and leaves the trial unchanged, if the reason
         is a full disk.
         """
-        trial, why = self.history.trials[number], reason(kind, text)
+        trial = self.history.trials[number]
+        older = told_of_older_code(trial, self.places, self.ledger)
+        why = f"{reason(kind, text)}{older}"
         if self.stop_reason == SIGNALLED and trial.status is Status.RUNNING:
             self.lose(number, why)
             return
         with self.ledger.transaction():
             self._recorder.use(self.devices.end(str(number), "lost", number))
             if trial.status is Status.RUNNING:
-                self._recorder.fail(trial, why, detail or text)
+                self._recorder.fail(trial, why, f"{detail or text}{older}")
             else:  # its result stands
                 self._recorder.tell("notice", f"trial {number}, after it was {trial.status.value}: {why}", number)
         self._let_go(trial, done=True)

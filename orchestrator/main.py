@@ -298,8 +298,8 @@ def drive(
             display.watch(driver)
             again = another_try(driver, "--retry-failed" if is_script else "retry_failed=True", is_asked=retry_failed)
             for text in (
-                renamed_to(folder, renamed), afresh, driver.found, *chosen(driver), *taught(driver),
-                again, no_room(sweep, folder, driver.history), *ledger.notices,
+                renamed_to(folder, renamed), afresh, driver.found, *chosen(driver, simulated=simulated),
+                *taught(driver), again, no_room(sweep, folder, driver.history), *ledger.notices,
             ):  # fmt: skip
                 if text:
                     tell(console, text)

@@ -157,8 +157,10 @@ def _rank() -> int:
 def _number(name: str, value: Any) -> "float | str":
     """The value for JSON, which has no NaN: values that are not finite are written by name."""
     try:
-        number = float(value)
-    except (TypeError, ValueError) as error:
+        number = float(
+            value.item() if getattr(value, "shape", ()) and hasattr(value, "item") else value
+        )  # an array or a tensor of one element
+    except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"report({name}={value!r}): must be one number ({error}).") from None
     return number if number - number == 0 else repr(number)
 

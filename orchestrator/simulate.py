@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from orchestrator.worker.inherited import Inherited
 from orchestrator.worker.job import NOTHING_LEFT, Answer, Job, Order, other
 from search.work import Decision, Reported
 
@@ -42,6 +43,7 @@ def simulate(
     jobs: dict[int, tuple[Order, Job]] = {}
     answers: list[tuple[float, int, Answer | None]] = []  # heap: time of arrival, worker, answer; None: it is dead
     dies: dict[int, float] = {}  # worker → when
+    inherited = Inherited(driver.sweep.workload)
 
     def step(number: int) -> None:
         answer = jobs[number][1].advance(patience=0.0)
@@ -60,7 +62,8 @@ def simulate(
                     continue
                 number = free.pop(0)
                 dies[number] = clock.seconds + lifetime(order)
-                jobs[number] = (order, Job(driver.sweep, order.assignment, driver.places.pause_file.exists))
+                job = Job(driver.sweep, order.assignment, driver.places.pause_file.exists, inherited)
+                jobs[number] = (order, job)
                 step(number)
             if not answers:
                 return  # nothing runs, and there is nothing left to do

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.definition import (
+    baseline,
     checks,
     defaults,
     description,
@@ -31,6 +32,7 @@ from orchestrator.errors import BadInput
 from orchestrator.money.amounts import Amount, budget_of, full_trainings
 from orchestrator.money.prices import Prices, prices_of
 from search.contract import Scheduler, Searcher
+from search.domain.scalars import plain_scalar
 from search.history import History
 from search.records import Config, Goal
 from search.rules.conduct import Rules
@@ -114,6 +116,7 @@ class Sweep:
 
     def __post_init__(self, minimize: str | None, maximize: str | None, steps: int | None) -> None:
         self._make_plain()
+        steps = plain_scalar(steps)
         validation.name(self.name)
         wanted = shorthand.goal(minimize, maximize, self.metric, self.mode)
         workload, (metric, mode) = shorthand.workload_of(self.workload, wanted, steps)
@@ -123,12 +126,14 @@ class Sweep:
             self._set(budget=budget_of(self.budget))
         self._check_types()
         validation.workload(self)
-        checks.horizon(self)
+        checks.horizon(self, is_steps=steps is not None)
         validation.metric(self)
         checks.mode(self)
         validation.numbers(self)
         validation.resources(self)
         self._set(points_to_evaluate=validation.points(self))
+        if isinstance(self.baseline, Mapping):
+            self._set(baseline=baseline.checked(self.baseline, self.space))
         validation.parameters(self)
         self._set(example_policies=validation.policies(self))
         self._set(tasks=validation.tasks(self))

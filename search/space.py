@@ -50,7 +50,7 @@ from search.domain.feasible import drawn, first_feasible, try_constraints
 from search.domain.foreign_parameters import explained, foreign
 from search.domain.parameters import Choice, Fixed, Float, Int, Parameter, Pow2
 from search.domain.prior import towards_middle
-from search.domain.scalars import plain_scalar
+from search.domain.scalars import plain_option
 from search.settings import whole
 
 __all__ = [
@@ -122,7 +122,7 @@ def pow2(low: int, high: int) -> Pow2:
 
 @explained
 def choice(options: Any) -> Choice:
-    """One of `options`, a list of plain values.
+    """One of `options`, a list of plain values, or of lists of such.
 
     >>> space = Space({"optimizer": choice(["sgd", "adam"])})
     """
@@ -209,7 +209,7 @@ class Space:
 
     def check(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """`config` with plain Python values, in the order of the space; raises ValueError with `why_not`."""
-        given = {name: plain_scalar(value) for name, value in config.items()} if isinstance(config, Mapping) else config
+        given = {name: plain_option(value) for name, value in config.items()} if isinstance(config, Mapping) else config
         settled, objection = _settle(self, given)
         if objection is not None:
             raise ValueError(f"{dict(config) if isinstance(config, Mapping) else config!r}: {objection}")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CONFIG, FOLDER, SEED = "config", "folder", "seed"  # {config}, {folder}, {seed} in a script's command: the trial's own
+FUNCTIONS = "functions"  # in the run's folder: what the process of each trial of a function loads
 SCRIPT = "script"  # in the folder of a trial's checkpoints: a script's own folder
 PASSED = "the script went past the horizon"  # why a trial ended
 

@@ -43,6 +43,13 @@ SPACES = {
     "conditions only": Space(
         {"o": choice(["a", "b"]), "n": when(randint(1, 9), o="a"), "x": when(uniform(0, 1), o="b")}
     ),
+    "lists": Space(
+        {
+            "hidden": choice([[32, 32], [64], []]),
+            "betas": choice([(0.9, 0.999), (0.9, 0.95), None]).prior([0.9, 0.95]),
+            "dropout": when(uniform(0, 1), hidden=[[32, 32], [64]]),
+        }
+    ),
     "one choice": Space({"o": choice(["a", "b", "c"])}),
     "fixed": Space({"lr": 0.1}),
 }

@@ -58,7 +58,7 @@ def test_trials_that_start_after_an_edit_have_trained_after_it(tmp_path: Path) -
         run, notices = run_of(tmp_path)
         (finding,) = edited(run)
         assert finding.sentence == "train.py was edited while the sweep was under way."
-        assert finding.evidence.startswith("2 trials trained only before, 3 after;")
+        assert finding.evidence.startswith("2 trials trained only before, the best among them, 3 after;")
         assert [text for text in notices if "edited" in text] == [
             "train.py was edited: trial 2 and those that start after it train with the new code. If the edit changes results, "
             "run it under another name"
@@ -86,7 +86,10 @@ def test_an_edit_that_is_taken_back_is_told_too(tmp_path: Path) -> None:
     simulated(tmp_path / "run", small_sweep(workload=workload, num_samples=4))
     run, notices = run_of(tmp_path)
     (finding,) = edited(run)
-    assert finding.evidence.startswith("3 trials trained only before, 1 after;")
+    assert finding.evidence.startswith(
+        "train.py was edited 2 times. Code 1 trained 3 trials, code 2 trained 1 trial; the best is of code 1; "
+        "the present code is code 1;"
+    )
     assert sum("again as they were: trial 3" in text for text in notices) == 1
 
 

@@ -132,7 +132,7 @@ ADDS = "def add_to(parser):\n    for name in {names}: parser.add_argument(f'--{{
         ("from pkg import (\n    options,\n)", "pkg/options.py", True),
         ("import pkg.all as options", "pkg/inner/options.py", True),
         ("from importlib import import_module\noptions = import_module('options')", "options.py", False),
-        ("import sys\nsys.path.insert(0, 'a/library')\nimport options", "a/library/options.py", False),
+        ("import sys\nsys.path.insert(0, 'a/library')\nimport options", "a/library/options.py", True),
     ],
 )
 def test_a_flag_that_an_imported_file_adds_later_is_known(

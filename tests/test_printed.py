@@ -17,7 +17,8 @@ from trainables.carry_out import carry_out
 from trainables.scripts.channels import ScriptFailed
 from trainables.scripts.line import Value
 from trainables.scripts.names import is_typing_error, likeliest
-from trainables.scripts.printed import Reader, read, visible
+from trainables.scripts.printed import read, visible
+from trainables.scripts.reader import Reader
 from trainables.scripts.reading import Refused
 from trainables.workloads.script import Script
 

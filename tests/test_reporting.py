@@ -69,9 +69,21 @@ def test_the_file_alone_reports_from_an_older_python(version: str, place: Path) 
 
 def test_numbers_of_all_kinds_are_told_as_numbers(place: Path) -> None:
     assert report(
-        1, {"a/b": np.float32(0.5)}, loss=torch.tensor([0.25]), bad=float("nan"), worse=float("-inf"), count=3
+        1,
+        {"a/b": np.float32(0.5), "array": np.array([[2.0]])},
+        loss=torch.tensor([0.25]),
+        bad=float("nan"),
+        worse=float("-inf"),
+        count=3,
     )
-    assert told(place)[0]["metrics"] == {"a/b": 0.5, "loss": 0.25, "bad": "nan", "worse": "-inf", "count": 3.0}
+    assert told(place)[0]["metrics"] == {
+        "a/b": 0.5,
+        "array": 2.0,
+        "loss": 0.25,
+        "bad": "nan",
+        "worse": "-inf",
+        "count": 3.0,
+    }
     assert parameters() == {"lr": 0.5}
 
 

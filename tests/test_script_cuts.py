@@ -114,6 +114,42 @@ def test_a_value_that_comes_out_differently_the_second_time_does_not_replace_the
     assert trained_again(f"trial 0: {told}") is not None
 
 
+COUNTS_ANEW = """
+import json, os, pathlib, time
+place = pathlib.Path(os.environ["TRIAL_FOLDER"], "last.ckpt")
+done = json.loads(place.read_text()) if place.exists() else 0
+for epoch in range(1, 7 - done):
+    print(f"epoch {epoch}: distance={1 / (done + epoch):.4f}", flush=True)
+    place.write_text(json.dumps(done + epoch))
+    time.sleep(0.2)
+"""
+
+
+@pytest.mark.parametrize("at", [1, 2, 4])
+def test_a_script_that_goes_on_and_counts_anew_fails(at: int, tmp_path: Path) -> None:
+    """It has fewer lines left than there are on record, or more, and these would be recorded at wrong steps."""
+    text = COUNTS_ANEW
+    done = killed_after(tmp_path, text, at)
+    own = tmp_path / "trial" / "checkpoints" / "script"
+    for _ in range(2):  # the error is there at the next start, too
+        told = r"says 0\.\d+, step 1 on record is 1\.0000.*the steps since its first start"
+        with pytest.raises(ScriptFailed, match=told):
+            trained(script(tmp_path, text), assigned(tmp_path, recorded=at))
+        rows = TrialFolder(own).read_steps()
+        assert {row["step"]: row["metrics"]["distance"] for row in rows}.items() >= done.items()
+        assert all(row["metrics"]["distance"] == round(1 / row["step"], 4) for row in rows)
+
+
+def test_a_script_that_starts_over_beside_its_checkpoint_and_differs_a_little_goes_on(tmp_path: Path) -> None:
+    text = (
+        "import os, random\nopen(os.path.join(os.environ['TRIAL_FOLDER'], 'last.pt'), 'w').close()\n"
+        "for epoch in range(1, 7): print(f'epoch {epoch}: distance={1 / (epoch + random.random() / 5)}', flush=True)\n"
+    )
+    trained(script(tmp_path, text), assigned(tmp_path, until=3))
+    forget_after(tmp_path, 3)
+    assert list(curve(trained(script(tmp_path, text), assigned(tmp_path, recorded=3)))) == [4, 5, 6]
+
+
 def test_what_a_script_tells_while_it_is_being_left_is_there_when_it_goes_on(tmp_path: Path) -> None:
     late = "import signal\nsignal.signal(signal.SIGTERM, lambda *_: (print('epoch 3: distance=0.3333', flush=True), exit()))\n"
     text = late + (
@@ -168,6 +204,22 @@ def test_where_another_trial_has_shown_how_the_script_counts_it_goes_on(tmp_path
     trained(workload, Assignment(0, {}, 7, until=HORIZON, folder=tmp_path / "trials" / "0" / "checkpoints"))
     again = curve(trained(workload, Assignment(1, {}, 7, until=HORIZON, folder=other)))
     assert again == {step: round(1 / step, 4) for step in range(2, 7)}  # the first was saved and never told
+
+
+@pytest.mark.parametrize(
+    ("bad", "good"),
+    [
+        ("print(f'epoch {n % 3}: distance={1 / n}')", "print(f'epoch {n}: distance={1 / n}')"),
+        ("report(n, dist=1 / n)", "report(n, distance=1 / n)"),
+    ],
+)
+def test_a_script_that_was_refused_and_is_mended_is_not_refused_again(bad: str, good: str, tmp_path: Path) -> None:
+    """What its first start had written was read once more."""
+    text = "from orchestrator import report\n" * ("report" in bad) + "for n in range(1, 7): {line}\n"
+    with pytest.raises((Refused, ScriptFailed)):
+        trained(script(tmp_path, text.format(line=bad)), assigned(tmp_path))
+    again = curve(trained(script(tmp_path, text.format(line=good)), assigned(tmp_path)))
+    assert again == truth(*range(1, 7))
 
 
 GUARDED = """

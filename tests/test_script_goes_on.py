@@ -16,7 +16,7 @@ from orchestrator.reading.replay import replay_trial
 from orchestrator.sweep import Sweep
 from search.space import Space, choice
 from tests.scripting import LINE, RESUMES, script
-from tests.support import ROOT, simulated, small_sweep
+from tests.support import ROOT, run_script, simulated, small_sweep
 
 FAILS = "if epoch == 4 and not pathlib.Path(__file__).with_name('mended').exists(): raise RuntimeError('boom')\n    "
 REPORTS = """
@@ -110,3 +110,30 @@ def test_a_script_that_is_trained_again_counts_as_it_did_in_the_sweep(
     shutil.rmtree(tmp_path / "run" / "trials" / "00001" / "checkpoints")
     with pytest.raises(NotTheSame, match=r"3 of 3 steps differ from the record, the first at step 2"):
         replay_trial(sweep, tmp_path / "run", 1, None)
+
+
+REPORTS = """
+import json, os
+from pathlib import Path
+from orchestrator import RunToEnd, Space, Sweep, launch, report, uniform
+
+def train(config):
+    saved = Path(os.environ["TRIAL_FOLDER"], "last.json")
+    done = json.loads(saved.read_text()) if saved.exists() else 0
+    for epoch in range(done + 1, int(os.environ["LAST"]) + 1):
+        saved.write_text(json.dumps(epoch))
+        report(epoch, loss=config["x"] / epoch, checkpoint=saved)
+
+launch(Sweep("mine", train, Space({"x": uniform(0, 1)}), minimize="loss", steps=2, num_samples=1, scheduler=RunToEnd()))
+"""
+
+
+@pytest.mark.slow
+def test_a_function_that_reports_goes_on_beyond_the_steps_of_its_sweep(tmp_path: Path) -> None:
+    (tmp_path / "tune.py").write_text(REPORTS)
+    done = run_script("tune.py", "--simulate", cwd=tmp_path, LAST="2")
+    assert done.returncode == 0, done.stderr
+    longer = run_script("tune.py", "--replay", "0", "--go-on", "4", cwd=tmp_path, LAST="4")
+    assert [line.split()[1] for line in longer.stdout.splitlines() if line.startswith("step ")] == ["3", "4"]
+    ended = run_script("tune.py", "--replay", "0", "--go-on", "4", cwd=tmp_path, LAST="2")
+    assert "raise the number of steps in the training" in " ".join(ended.stdout.split())

@@ -163,8 +163,25 @@ def test_a_first_value_far_beyond_the_horizon_still_fails(tmp_path: Path) -> Non
     [
         (["t=50 distance=1"], 100000, r"step 1 of 100000. If 't' is the step, write Script\(step='t'\)"),
         (["timesteps=100000 distance=1"], 100000, "If 'timesteps' is the step"),  # a setting, or the last one
-        (["distance=1"], 100000, r"step 1 of 100000. Print the step in each line \(step=300\)\.$"),
+        (
+            ["distance=1"],
+            100000,
+            r"step 1 of 100000. Print the step in each line \(step=300\), or write Script\(pattern=…\)\.$",
+        ),
         (["t=10 distance=1", "t=19 distance=1", "t=29 distance=1"], 100, "step 3 of 100. If 't' is the step"),
+        (["t=10 distance=1", "t=20 distance=1"], 100, "step 2 of 100. If 't' is the step"),
+        (
+            ["Up. 200 : distance : 3", "Up. 400 : distance : 2"],
+            1000,
+            r"If 'Up.' is the step, write Script\(step='Up.'\)",
+        ),
+        (
+            ["<10> distance: 3", "<20> distance: 2"],
+            100,
+            r"If the number behind '<' is the step, write Script\(pattern=…\)",
+        ),
+        (["#10 distance: 3", "#20 distance: 2"], 100, "If the number behind '#' is the step"),
+        (["(10) distance: 3", "(20) distance: 2"], 100, r"If the number behind '\(' is the step"),
     ],
 )
 def test_lines_are_not_counted_where_they_may_name_their_step(
@@ -321,3 +338,45 @@ def test_lines_that_may_be_of_two_phases_are_told(
     found = [text for text in texts(printed(tmp_path, *first, *second)) if "count as steps of one training" in text]
     assert len(found) == told
     assert not told or ("from 'scan step 8 " in found[0] and "to '| step 10 |" in found[0])
+
+
+@pytest.mark.parametrize(
+    "form", ["epoch {:03d}:     50 / 100 {}", "Epoch {}, batch 50 of 100, {}", "epoch {} - iter 50/100 - {}"]
+)
+def test_a_value_within_an_epoch_is_not_the_epochs(form: str, tmp_path: Path) -> None:
+    lines = [form.format(n, f"distance={1 / n:.4f}") for n in range(1, 5)]
+    text = f"for line in {lines!r}: print(line, flush=True)\n"
+    with pytest.raises(ScriptFailed, match="appears only in lines about a part of a step"):
+        trained(script(tmp_path, text), assigned(tmp_path))
+    whole = text.replace("50 / 100", "100 / 100").replace("50 of", "100 of").replace("50/100", "100/100")
+    assert curve(trained(script(tmp_path, whole), assigned(tmp_path / "whole"))) == truth(1, 2, 3, 4)
+
+
+def test_two_counts_that_both_go_on_with_the_metric_are_refused(tmp_path: Path) -> None:
+    """Those of a training and of its evaluation; a closing line with another count comes once."""
+    text = "for n in range(1, 5): print(f'distance = {1 / n:.4f}, step = {n}\\nglobal_step = {n}, distance = 7', flush=True)\n"
+    with pytest.raises(
+        Refused, match="first lines count step, 'global_step = 2, distance = 7' counts global_step 2, such as"
+    ):
+        trained(script(tmp_path, text), assigned(tmp_path))
+    once = (
+        text.replace("\\nglobal_step = {n}, distance = 7", "")
+        + "print('best distance 0.2 at iteration 3: distance = 0.2')\n"
+    )
+    assert curve(trained(script(tmp_path, once), assigned(tmp_path / "once"))) == truth(1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(("every", "is_told"), [(80, True), (100, False)])
+def test_values_at_uneven_distances_below_headings_are_told(every: int, is_told: bool, tmp_path: Path) -> None:
+    text = (
+        "for n in range(10, 1001, 10):\n    if n % 50 == 0: print(f'Step {n}/1000; acc: 5', flush=True)\n"
+        f"    if n % {every} == 0: print(f'distance: {{1 / n}}', flush=True)\n"
+    )
+    told = texts(trained(script(tmp_path, text, horizon=1000), assigned(tmp_path, until=1000)))
+    assert [text[:58] for text in told] == ["'distance' came at the steps 50, 150, 200, 300, at uneven "] * is_told
+
+
+def test_a_row_that_has_a_whole_count_beside_a_part_of_an_epoch_names_it(tmp_path: Path) -> None:
+    text = "print({'distance': 0.5, 'epoch': 0.5, 'current_steps': 10, 'total_steps': 30})\n"
+    with pytest.raises(Refused, match=r"is not a whole step; .* write Script\(step='current_steps'\)"):
+        trained(script(tmp_path, text, horizon=30), assigned(tmp_path, until=30))

@@ -94,7 +94,7 @@ def makes_sense(suggestion: Suggestion, searcher: Searcher, history: History) ->
 
 
 def is_plain(value: object) -> bool:
-    return value is None or type(value) in (bool, int, float, str)
+    return all(map(is_plain, value)) if type(value) is list else value is None or type(value) in (bool, int, float, str)
 
 
 def test_every_origin_is_sorted_by_whether_it_covers_the_space() -> None:

@@ -269,6 +269,15 @@ def test_numpy_numbers_are_as_good_as_pythons() -> None:
     assert json.loads(json.dumps(small_sweep(points_to_evaluate=[point]).describe()))
 
 
+def test_numpys_number_of_steps_is_as_good_as_pythons_and_a_wrong_one_is_named_as_it_was_written() -> None:
+    def sweep(steps: Any) -> Sweep:
+        return Sweep("mine", lambda config: {"loss": 1.0}, Space({"x": uniform(0, 1)}), minimize="loss", steps=steps)
+
+    assert type(sweep(np.int64(1)).workload.horizon) is int
+    with pytest.raises(BadInput, match=r"Sweep\(steps=0\): must be a whole number of steps, 1 or more; try steps=1\."):
+        sweep(0)
+
+
 def test_a_target_needs_no_searcher() -> None:
     assert small_sweep(searcher=None, scheduler=None, target=0.5).target == 0.5
 

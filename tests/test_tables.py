@@ -171,7 +171,7 @@ with open(os.environ["TRIAL_FOLDER"] + "/progress.csv", "w") as file:
 print("-" * 30, "| distance   | 0.5  |", "saving the model", "| total_timesteps | 512  |", "-" * 30, sep="\\n", flush=True)
 """
     told = (
-        r"Print the step in each line \(step=300\)\. Or read the file that the script writes: Script\(…, file='progress.csv', "
+        r"Print the step in each line \(step=300\), or write Script\(pattern=…\)\. Or read the file that the script writes: Script\(…, file='progress.csv', "
         r"metric='rollout/distance', step='time/total_timesteps'\)\.$"
     )
     with pytest.raises(Refused, match=told):

@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 
 from orchestrator import run
+from orchestrator.driver import Driver
 from orchestrator.errors import BadInput, ResumeRefused
 from orchestrator.reading.audit import audit
+from orchestrator.reading.beginning import taught
+from orchestrator.reading.dry_run import print_plan
 from orchestrator.record.ledger import Ledger
 from orchestrator.record.warm_start import earlier_histories
 from search.contract import Verdict
@@ -198,3 +201,19 @@ def test_a_cheap_result_stays_within_its_task() -> None:
     full = history.append(start(POINT))
     history.append(Report(full.number, 1, 1e6))
     assert Asha().judge(full, history) is Verdict.CONTINUE
+
+
+def test_the_plan_and_the_run_count_the_same_configurations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A baseline among the best of the earlier run starts as the baseline."""
+    old = simulated(tmp_path / "old", small_sweep(name="old", num_samples=2)).history
+    best = min(old, key=lambda trial: trial.loss)
+    for baseline, told in (
+        (None, "best 2 configurations of old start"),
+        (best.config, "best 1 configuration of old starts"),
+    ):
+        sweep = small_sweep(name="new", transfer=["old"], num_samples=4, baseline=baseline)
+        print_plan(sweep, tmp_path / "new")
+        assert f"transfer   the {told} first" in capsys.readouterr().out
+        ledger = Ledger.write(tmp_path / f"new-{told[5]}")
+        assert f"The {told} first." in taught(Driver(sweep, ledger))
+        ledger.close()

@@ -14,6 +14,7 @@ import typer
 from orchestrator.commands.app import Run, Runs, app, opened, told
 from orchestrator.console.typed_command import replay_command
 from orchestrator.errors import BadInput
+from orchestrator.record.moved import places_told
 from orchestrator.secrets import MASK
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ def _call_script(run: str, runs: Path, act: Callable[[Sweep, Path], None], *flag
     with opened(run, runs) as ledger:
         folder = ledger.folder
         latest = ledger.sweep()
+    if told_of := places_told(latest, folder):
+        typer.echo(told_of, err=True)
     if any(MASK in word for word in latest["command"]):
         raise BadInput(
             f"{folder}: the command that made this run holds a secret, which the record does not show. Run it yourself "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import BadInput, did_you_mean
 from search.domain.conditions import is_active
-from search.domain.scalars import is_number, is_whole, plain_scalar
+from search.domain.scalars import is_number, is_whole, plain_option
 from search.records import Config
 from search.space import Choice, Fixed, Float, Parameter, Space
 
@@ -15,10 +15,23 @@ if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
 
 
-def refuse(baseline: Mapping[str, Any], space: Space) -> None:
-    """Raise BadInput for an unknown parameter, a missing value of an active one, and a value of a kind it never has."""
-    if (reason := _unknown(baseline, space) or _unfit(baseline, space)) is not None:
+def checked(baseline: Mapping[str, Any], space: Space) -> Config:
+    """The baseline with plain values, and with those of fixed parameters that it leaves out; raises BadInput for an unknown
+    parameter, a missing value of an active one, and a value of a kind it never has."""
+    given = {name: plain_option(value) for name, value in baseline.items()}
+    if (reason := _unknown(given, space)) is not None:
         raise BadInput(f"Sweep(baseline={dict(baseline)!r}): {reason}")
+    active: dict[str, Any] = {}
+    for name in space.order:
+        parameter = space.parameters[name]
+        if not is_active(space.conditions[name], active):
+            continue
+        if isinstance(parameter, Fixed):
+            given.setdefault(name, parameter.value)
+        if (reason := _unfit(name, parameter, given)) is not None:
+            raise BadInput(f"Sweep(baseline={dict(baseline)!r}): {reason}")
+        active[name] = given[name]
+    return given
 
 
 def warning(sweep: Sweep) -> str:
@@ -30,21 +43,18 @@ def warning(sweep: Sweep) -> str:
 
 def _unknown(baseline: Config, space: Space) -> str | None:
     unknown = next((name for name in baseline if name not in space.parameters), None)
-    return None if unknown is None else f"the space has no {unknown!r}.{did_you_mean(str(unknown), space.names)}"
+    if unknown is None:
+        return None
+    free = [name for name in space.names if name not in baseline]
+    remedy = did_you_mean(str(unknown), free) if free else " Leave it out."
+    return f"the space has no {unknown!r}.{remedy}"
 
 
-def _unfit(baseline: Config, space: Space) -> str | None:
-    active: dict[str, Any] = {}
-    for name in space.order:
-        parameter = space.parameters[name]
-        if not is_active(space.conditions[name], active):
-            continue
-        if name not in baseline:
-            return f"{name!r} of the space is missing; give it a value ({parameter.allowed()})."
-        active[name] = baseline[name]
-        if (kind := _never(parameter, baseline[name])) is not None:
-            return f"{name!r} = {baseline[name]!r} must be {kind}."
-    return None
+def _unfit(name: str, parameter: Parameter, baseline: Config) -> str | None:
+    if name not in baseline:
+        return f"{name!r} of the space is missing; give it a value ({parameter.allowed()})."
+    kind = _never(parameter, baseline[name])
+    return None if kind is None else f"{name!r} = {baseline[name]!r} must be {kind}."
 
 
 def _never(parameter: Parameter, value: object) -> str | None:
@@ -59,7 +69,8 @@ def _never(parameter: Parameter, value: object) -> str | None:
 
 
 def _kind(value: object) -> str:
-    value = plain_scalar(value)
+    if isinstance(value, list):
+        return "a list"
     if isinstance(value, bool):
         return "True or False"
     return "a number" if is_number(value) else "text" if isinstance(value, str) else type(value).__name__

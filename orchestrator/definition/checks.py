@@ -81,17 +81,17 @@ def mode(sweep: Sweep) -> None:
     raise BadInput(f"{place}(mode={value!r}): must be 'min' or 'max'.{hint}")
 
 
-def horizon(sweep: Sweep) -> None:
-    """Require a whole number of steps, 1 or more."""
+def horizon(sweep: Sweep, *, is_steps: bool) -> None:
+    """Require a whole number of steps, 1 or more; `is_steps`: the sweep was given it as `steps`."""
     value = sweep.workload.horizon
+    place, name = ("Sweep", "steps") if is_steps else (type(sweep.workload).__name__, "horizon")
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         try:
             whole = 0 if isinstance(value, bool) else int(float(value))
         except (TypeError, ValueError, OverflowError):
             whole = 0
         raise BadInput(
-            f"{type(sweep.workload).__name__}(horizon={value!r}): must be a whole number of steps, 1 or more; "
-            f"try horizon={max(whole, 1)}."
+            f"{place}({name}={value!r}): must be a whole number of steps, 1 or more; try {name}={max(whole, 1)}."
         )
 
 

@@ -42,6 +42,21 @@ def other_function(before: object, after: object) -> str:
     return f"this run was made by {old}, and this is {new if old != new else new.replace('a ', 'another ', 1)}"
 
 
+def without_edits(identity: str) -> str:
+    """The identity of a function's workload without what is told as an edit: the code of a lambda, the arguments of a partial.
+
+    >>> without_edits("FromFunction(train=partial(<lambda>:1c6e5a00(), 2.0, k=3), horizon=1)")
+    'FromFunction(train=<lambda>, horizon=1)'
+    """
+    call = call_of(identity)
+    if call is None or call[0] != "FromFunction":
+        return identity
+    train = call[1].get("train") or call[1].get("1", "")
+    inner = call_of(train)
+    function = inner[1]["1"] if inner and inner[0] == "partial" else train
+    return identity.replace(train, "<lambda>" if "<lambda>:" in function else function, 1)
+
+
 def _function(text: str) -> str:
     """A function as people write it; a lambda has no name, and its digest tells them nothing."""
     name = text.partition("(")[0]

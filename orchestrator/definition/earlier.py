@@ -8,7 +8,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import BadInput, did_you_mean
-from search.domain.scalars import plain_scalar
+from search.domain.scalars import plain_option
 from search.history import History
 from search.records import Config
 from search.space import Space
@@ -107,7 +107,7 @@ def _checked_statement(run: str, values: Any, space: Space) -> Config:
             raise BadInput(
                 f"Sweep(transfer): {run!r}: this sweep has no parameter {name!r}.{did_you_mean(str(name), space.names)}"
             )
-    return {name: plain_scalar(value) for name, value in values.items()}
+    return {name: plain_option(value) for name, value in values.items()}
 
 
 def _checked_history(history: History, sweep: Sweep) -> History:

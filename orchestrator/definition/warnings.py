@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from search.rules.population import population_of
 from search.searchers.grid import Grid
 from search.wording import shown
 from trainables.contract import CommandLine
+from trainables.import_places import not_found, places_of_command
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Sweep
@@ -151,9 +153,24 @@ def _unused_seed(sweep: Sweep) -> str:
 def _unwatched(sweep: Sweep) -> str:
     """A command that starts no file which can be read here, such as one in a container or on another machine."""
     workload = sweep.workload
-    if not isinstance(workload, CommandLine) or sources_of(workload):
+    if not isinstance(workload, CommandLine):
         return ""
+    if sources_of(workload):
+        return _not_found(workload)
     return (
         f"no file of the training is known, as `{shorten(workload.command, 60, placeholder=' …')}` names none below "
         f"{Path.cwd()}: its flags are not checked, and an edit of the training will not be noticed"
+    )
+
+
+def _not_found(workload: CommandLine) -> str:
+    words = shlex.split(workload.command)
+    scripts = [path for path in workload.files() if path.suffix == ".py"]
+    places = [(path, [path.absolute().parent, Path.cwd(), *places_of_command(words, path)]) for path in scripts]
+    names = [f"{name} ({path.name})" for path, there in places for name in not_found(words, path, there)]
+    if not names:
+        return ""
+    return (
+        f"not watched: {', '.join(names)}, which this Python does not find; if the training finds it, an edit of it will not "
+        "be noticed"
     )

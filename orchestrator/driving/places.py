@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from search.work import FUNCTIONS as FUNCTIONS
 from search.work import SCRIPT
 
 PREPARED, TRIALS, CHECKPOINTS = "prepared", "trials", "checkpoints"
@@ -20,6 +21,11 @@ class Places:
     def shared(self) -> Path:
         """The data that `Workload.prepare` made; all trials read it."""
         return self.folder / PREPARED
+
+    @property
+    def functions(self) -> Path:
+        """The function that trains in processes of its own, for all trials; only while the sweep runs."""
+        return self.folder / FUNCTIONS
 
     @property
     def pause_file(self) -> Path:

@@ -128,7 +128,8 @@ class Retention:
         )
 
     def close(self) -> None:
-        """Drop the checkpoints that arrived late."""
+        """Drop the checkpoints that arrived late, and what only a running sweep needs."""
+        shutil.rmtree(self._places.functions, ignore_errors=True)
         self.leaving.clear()
         self._drop(*(trial for trial in self._history if trial.status is not Status.RUNNING))
 

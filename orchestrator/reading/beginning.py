@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.console.plurals import plural
+from orchestrator.definition import module_values
 from orchestrator.definition.earlier import called
 from orchestrator.definition.warnings import warnings
 from search.domain.parameters import Fixed
 from search.history import History, lessons
-from search.rules.earlier import best_apart
+from search.rules.earlier import tried_first
 from search.rules.retries import retriable
 from search.space import Space
 from search.wording import shown
@@ -29,13 +30,13 @@ def renamed_to(folder: Path, target: Path | None, *, is_dry: bool = False) -> st
     return f"{folder} was renamed to {target.name}; {new}. To continue that one, {how} --name {target.name}."
 
 
-def chosen(driver: Driver) -> list[str]:
+def chosen(driver: Driver, *, simulated: bool) -> list[str]:
     """The defaults that a new sweep has chosen, with the reasons; and what is probably a mistake."""
-    sweep = driver.sweep
-    if driver.found:
-        return []
-    texts = [f"Default {part} {shown(getattr(sweep, part))}: {why}." for part, why in sweep.chosen.items()]
-    return [*texts, *(f"Warning: {warning}" for warning in warnings(sweep))]
+    sweep, texts, told = driver.sweep, list[str](), module_values.warnings(driver.sweep, simulated=simulated)
+    if not driver.found:
+        texts = [f"Default {part} {shown(getattr(sweep, part))}: {why}." for part, why in sweep.chosen.items()]
+        told = [*warnings(sweep), *told]
+    return [*texts, *(f"Warning: {warning}" for warning in told)]
 
 
 def taught(driver: Driver) -> list[str]:
@@ -45,8 +46,7 @@ def taught(driver: Driver) -> list[str]:
         run = called(given)
         if results := len(lessons(earlier, sweep.space)):
             use, searcher = sweep.searcher.use_of_earlier(), shown(sweep.searcher)
-            if earlier.is_tried_first:
-                count = len(best_apart(earlier, sweep.space))
+            if count := tried_first(earlier, sweep.space, sweep.baseline_config):
                 texts.append(
                     f"The best {plural(count, 'configuration')} of {run} {'start' if count > 1 else 'starts'} first."
                 )

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from orchestrator.console.plurals import plural
 from orchestrator.console.slow_decision import slow_decisions_told
-from orchestrator.definition import warm_up
+from orchestrator.definition import module_values, warm_up
 from orchestrator.definition.checks import feasible_share
 from orchestrator.definition.concurrency import at_once_here
 from orchestrator.definition.warnings import warnings
@@ -35,7 +35,7 @@ from orchestrator.reading.short_training import short_training
 from orchestrator.record.ledger import FILE, Ledger
 from orchestrator.record.remarks import moved_to
 from orchestrator.record.resume_check import nothing_learned, what_changed
-from orchestrator.record.warm_start import found
+from orchestrator.record.warm_start import TRANSFER, earlier_histories, found
 from search.domain.written import written
 from search.history import History, Trial
 from search.records import BASELINE, Began, Config
@@ -103,6 +103,7 @@ def _print_plan(sweep: Sweep, folder: Path, retry_failed: bool) -> None:
         renamed_to(folder, None if folder.exists() else moved_to(folder), is_dry=True),
         no_room(sweep, folder, history),
         *warnings(sweep),
+        *module_values.warnings(sweep),
         sweep.workload.doubt(),
         sweep.workload.space_doubt(sweep.space),
         *short_training(sweep),
@@ -305,10 +306,14 @@ def _record(sweep: Sweep, folder: Path) -> tuple[History, str | None]:
     """The history of the run, and what has changed since; an empty history and None of a new run."""
     tasks, limit, horizon = sweep.tasks, sweep.limit, sweep.workload.horizon
     if not (folder / FILE).exists():
-        return History(sweep.space, horizon=horizon, seed=sweep.seed, tasks=tasks, limit=limit), None
+        earlier, _ = earlier_histories(sweep, folder, [])
+        return History(sweep.space, horizon=horizon, seed=sweep.seed, tasks=tasks, limit=limit, earlier=earlier), None
     ledger = Ledger.read(folder)
     try:
-        history = ledger.history(sweep.space, horizon, sweep.seed, sweep.goal, tasks=tasks, limit=limit)
+        earlier, _ = earlier_histories(sweep, folder, ledger.rows("event", f"WHERE kind = '{TRANSFER}'"))
+        history = ledger.history(
+            sweep.space, horizon, sweep.seed, sweep.goal, tasks=tasks, limit=limit, earlier=earlier
+        )
         change = what_changed(sweep, ledger, ledger.sweeps())
         history.append(Began(change, *held_by_trial(sweep.resources)))  # a search that was over may go on
         return history, change

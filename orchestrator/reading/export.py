@@ -61,11 +61,12 @@ def best_as_yaml(ledger: Ledger) -> str:
     if any(run["checkpoint"] for run in best["fresh"]):
         content["fresh"] = best["fresh"]
     begun = ledger.rows("suggestion", "WHERE trial = :trial ORDER BY seq LIMIT 1", trial=number)[0]
+    code = _code(ledger, begun["seq"])
     if begun["command"]:
         content["files"], reported = scripts_own(ledger.folder, number, best["step"])
         trial = Places(ledger.folder.absolute()).trial(number)
         line = by_hand(begun["command"], trial, begun["seed"], description(ledger)["horizon"], reported)
-        place = _working_folder(ledger, begun["seq"])  # always named: the line is kept, and pasted elsewhere
+        place = code.get("folder")  # always named: the line is kept, and pasted elsewhere
         content["command"] = in_folder(place, line) if line and place else line
         if place and _takes_no_flags(begun["command"], Path(place)):
             del content["command"]
@@ -81,6 +82,8 @@ def best_as_yaml(ledger: Ledger) -> str:
         "first": _FIRST,
         "fresh": _FRESH,
     }
+    if "recorded_in" in code:
+        remarks["command"] = f"In the project beside the run. It was recorded in {code['recorded_in']}."
     if is_of_notebook(ledger):
         remarks["train_again"] = IN_NOTEBOOK
     elif begun["command"] and "command" not in content:
@@ -91,14 +94,16 @@ def best_as_yaml(ledger: Ledger) -> str:
     if step := best["other_step"]:
         remarks["checkpoint"] = f"{step.capitalize()}."
     if best["forked"]:
-        remarks["command"] = _OTHER
+        remarks["command"] = "\n".join([_OTHER, *filter(None, [remarks.get("command")])])
     if facts["depends_on_seed"] is False:
         remarks["value"] = NOT_CONFIRMED.replace(". ", ".\n")
     elif basis := rests_on(best):
         remarks["value"] = f"{basis.capitalize()}."
         own = f"Of the first training: its own score is {best['first']}."
         remarks["checkpoint"] = "\n".join([own, *filter(None, [remarks.get("checkpoint")])])
-        remarks["command"] = "With the seed of the first training."
+        remarks["command"] = "\n".join(
+            ["With the seed of the first training.", *filter(None, [remarks.get("command")])]
+        )
     return yaml_text(content, remarks)
 
 
@@ -109,11 +114,10 @@ def _takes_no_flags(words: Sequence[str], folder: Path) -> bool:
     return bool(_FROM_SWEEP.search(text)) and not _FROM_FLAGS.search(text)
 
 
-def _working_folder(ledger: Ledger, seq: int) -> str | None:
-    """The folder in which the trials that began at this record ran."""
+def _code(ledger: Ledger, seq: int) -> Mapping[str, Any]:
+    """What ran the trials that began at this record: its "folder" and more."""
     before = [row for row in ledger.sweeps() if row["seq"] < seq]
-    place: str | None = before[-1]["code"].get("folder") if before else None
-    return place
+    return before[-1]["code"] if before else {}
 
 
 _FROM_SWEEP = re.compile(r"\bparameters\(\)|\bwandb\.config\b|\brun\.config\b")

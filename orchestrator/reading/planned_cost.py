@@ -26,7 +26,7 @@ from orchestrator.reading.forecasts import (
 from orchestrator.reading.out_of_time import time_budget_left
 from orchestrator.reading.room import smoke_seconds, trainings_in_all
 from search.history import History, incumbent
-from search.rules.earlier import BEST
+from search.rules.earlier import tried_first
 from search.rules.multifidelity import MultiFidelity
 from search.rules.to_start import to_start
 from search.schedulers.run_to_end import RunToEnd
@@ -39,6 +39,22 @@ def configurations(sweep: Sweep, history: History) -> int | None:
     """How many the sweep starts in all, the baseline included; None: as many as the budget allows."""
     rest = to_start(history, sweep.searcher, sweep.rules)
     return None if rest is None else history.started + rest
+
+
+def _started_first(sweep: Sweep, history: History) -> str:
+    """How many configurations of each earlier run start first."""
+    counted = [
+        (tried_first(earlier, sweep.space, sweep.baseline_config), called(run))
+        for run, earlier in zip(sweep.transfer, history.earlier, strict=True)
+    ]
+    told = [f"the best {plural(count, 'configuration')} of {run}" for count, run in counted if count]
+    listed = ", ".join(run for _, run in counted)
+    many = len(told) > 1 or any(count > 1 for count, _ in counted)
+    return (
+        f"{' and '.join(told)} {'start' if many else 'starts'} first"
+        if told
+        else f"no configuration of {listed} starts first"
+    )
 
 
 def limit_rows(sweep: Sweep, history: History) -> list[str]:
@@ -72,9 +88,7 @@ def limit_rows(sweep: Sweep, history: History) -> list[str]:
         )
     if sweep.transfer:
         learns = ", and the search learns from these runs" if sweep.searcher.use_of_earlier() else ""
-        lines.append(
-            f"transfer   the best {BEST} configurations of {', '.join(map(called, sweep.transfer))} start first{learns}"
-        )
+        lines.append(f"transfer   {_started_first(sweep, history)}{learns}")
     return lines
 
 

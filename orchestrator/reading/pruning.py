@@ -48,7 +48,7 @@ class Spare:
 
 
 def spare(folder: Path) -> Spare:
-    """Checkpoints and Ray's own files. The best trial, its repetitions, the baseline and small files of failed trials stay."""
+    """Checkpoints, and files that only a running sweep needs. The best trial, its repetitions, the baseline and small files of failed trials stay."""
     ledger = Ledger.read(folder)
     try:
         history = load_history(ledger, stands(ledger))
@@ -71,8 +71,9 @@ def spare(folder: Path) -> Spare:
         if trial.status is not Status.FAILED or size > SMALL:
             freed[place] = size
             trials.append(trial)
-    if (ray := folder / "ray").is_dir() and not ray.is_symlink():
-        freed[ray] = bytes_in(ray)
+    for rest in (folder / "ray", places.functions):
+        if rest.is_dir() and not rest.is_symlink():
+            freed[rest] = bytes_in(rest)
     return Spare(
         folder, freed, tuple(trial.number for trial in trials),
         tuple(words for words, number in kept.items() if places.checkpoints(number).is_dir()),

@@ -7,6 +7,7 @@ import json
 import shlex
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +17,7 @@ from rich.console import Console
 from orchestrator.driving.places import CHECKPOINTS, TRIALS, Places
 from orchestrator.errors import BadInput, NoMetric, NotTheSame, TrialsFailed, did_you_mean
 from orchestrator.failures import reason
+from orchestrator.reading.codes import codes_of_record, edits_since
 from orchestrator.reading.export import by_hand
 from orchestrator.reading.own_files import scripts_own
 from orchestrator.reading.restarts import restarts, resumed_after
@@ -59,6 +61,7 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
     try:
         line = _lineage(ledger, trial, places, go_on)
         others = shared_files(ledger.rows("event"), ledger.rows("ending"))
+        codes = codes_of_record(ledger)
     finally:
         ledger.close()
     own = line[-1]
@@ -71,7 +74,10 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
     if go_on is not None:
         files, kept = scripts_own(folder, trial)
         if kept and go_on > sweep.workload.horizon:
-            raise BadInput(_ends_by_itself(sweep, own.begun, folder, go_on))
+            if own.begun["command"]:
+                raise BadInput(_ends_by_itself(sweep, own.begun, folder, go_on))
+            longer: Any = sweep.workload  # a function that reports: the sweep's steps were the limit
+            sweep = replace(sweep, workload=replace(longer, horizon=go_on))
         _take_checkpoints(places.checkpoints(trial), place, go_on, last, files if kept else None)
     elif not own.reports:
         raise BadInput(f"{folder}: trial {trial} has reported nothing that could be compared.")
@@ -95,7 +101,9 @@ def replay_trial(sweep: Sweep, folder: Path, trial: int, go_on: int | None) -> N
         )
         steps += len(values)
         if differences and not why:
-            reason = _resumed_before(differences[0], it.reports, it.restarts, others)
+            edits = edits_since(codes, it.trial, sweep.describe()["files"])
+            told = f" Edited since: {edits}." if edits else ""
+            reason = told or _resumed_before(differences[0], it.reports, it.restarts, others)
             why = (
                 f"trial {it.trial}: {len(differences)} of {len(values)} steps differ from the record, the first at step "
                 f"{differences[0]}.{reason}"
@@ -220,6 +228,8 @@ def _train(
                 console.print(item.text)
             elif item.kind == "ended":
                 console.print(f"the training ended by itself at step {item.step}, before step {until}: {item.text}")
+                if goes_on:
+                    console.print("To train longer, raise the number of steps in the training, and run this again.")
         if answer.lost:
             raise TrialsFailed(f"trial {job.trial}, trained again: {answer.lost}")
         if answer.failure:

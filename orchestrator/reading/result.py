@@ -79,15 +79,18 @@ class Result:
     @cached_property
     def trials(self) -> pd.DataFrame:
         """One row per trial: its configuration (config.lr, …), value, the other metrics of the same report (metric.accuracy, …),
-        status, step, reason, seconds, task, origin and seed; `repeats`: of a finalist's repetition, which trial's configuration.
+        status, step, reason, seconds, task, origin and seed; `repeats`: of a finalist's repetition, which trial's configuration;
+        `code`, if the training was edited: 1 for the code of the first trial, 2 after the first edit, and so on.
         Whole numbers and booleans that some trials lack keep their type, with <NA> there."""
         import pandas as pd
 
         frame = pd.DataFrame(self._rows).set_index("trial") if self._rows else pd.DataFrame(columns=["value", "status"])
+        for name in {"repeats", "code"} & {*frame.columns}:
+            frame[name] = frame[name].astype("Int64")
         settings = [name for name in frame.columns if name.startswith("config.")]
-        for name in {"repeats", *settings} & {*frame.columns}:
+        for name in settings:
             kinds = {type(row[name]) for row in self._rows if row.get(name) is not None}
-            if frame[name].isna().any() and (name == "repeats" or kinds in ({int}, {bool})):
+            if frame[name].isna().any() and kinds in ({int}, {bool}):
                 frame[name] = frame[name].astype("boolean" if kinds == {bool} else "Int64")
         metrics = [name for name in frame.columns if name.startswith("metric.")]
         first = [*settings, "value", *metrics]

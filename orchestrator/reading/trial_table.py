@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.definition.description import described_tasks
+from orchestrator.reading.codes import codes_of_record
 from orchestrator.reading.summary import description
 from orchestrator.reading.trial_counts import ANY_SPACE
 from orchestrator.record.encoding import goal_of, number
@@ -15,7 +16,8 @@ from search.rules.finalists import REPEATS
 
 def trial_rows(ledger: Ledger) -> list[dict[str, Any]]:
     """Trial, config.*, value, metric.* (the others of the same report), status, step, reason, seconds, task, origin and seed of
-    each, from its last report; `repeats`: of a finalist's repetition, the trial whose configuration it has."""
+    each, from its last report; `repeats`: of a finalist's repetition, the trial whose configuration it has; `code`, if the
+    training was edited: the number of the code that it last trained with."""
     begun, tuned = ledger.begun(), description(ledger)["metric"]
     asked = ledger.rows("suggestion")
     seeds = {row["trial"]: row["seed"] for row in asked if row["kind"] != "resume"}
@@ -40,6 +42,10 @@ def trial_rows(ledger: Ledger) -> list[dict[str, Any]]:
             known |= {"status": row["status"], "reason": row["reason"]}
         else:
             known |= {"status": "running", "reason": ""}
+    codes = codes_of_record(ledger)
+    if len(codes.distinct) > 1:
+        for trial, row in rows.items():
+            row["code"] = next(reversed(codes.trials.get(trial, [])), None)
     return [rows[trial] for trial in sorted(rows)]
 
 

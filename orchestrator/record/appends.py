@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.record.encoding import (
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 class Appends(ABC):
     """The writing half of a ledger. Use it inside the ledger's `transaction()`."""
 
+    folder: Path
+
     def __init__(self) -> None:
         self._sweep: Sweep | None = None  # the sweep that writes
 
@@ -44,7 +47,7 @@ class Appends(ABC):
         ]
         self._insert(
             "sweep", description=to_json(sweep.describe() | {"trains_on": isinstance(sweep.workload, Workload)}),
-            parameters=to_json(parameters), code=to_json(code() | {"deciders": deciders(sweep)}), command=to_json(masked_value(list(command))),
+            parameters=to_json(parameters), code=to_json(code() | {"run": str(self.folder.absolute()), "deciders": deciders(sweep)}), command=to_json(masked_value(list(command))),
             change=masked(change),
         )  # fmt: skip
 

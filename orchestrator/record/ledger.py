@@ -32,6 +32,7 @@ from orchestrator.record.encoding import (
     suggestion_of,
 )
 from orchestrator.record.file_lock import FileLock
+from orchestrator.record.moved import with_present_places
 from orchestrator.record.opening import (
     check_version,
     check_whole,
@@ -229,14 +230,14 @@ class Ledger(Appends):
 
     def sweeps(self) -> list[dict[str, Any]]:
         """Every description of the sweep that has driven this run; the last one is in force."""
-        return self.rows("sweep")
+        return [with_present_places(row, self.folder) for row in self.rows("sweep")]
 
     def sweep(self) -> dict[str, Any]:
         """The description in force, the last one. Raises StorageError if there is none yet."""
         rows = self.rows("sweep", "ORDER BY seq DESC LIMIT 1")
         if not rows:
             raise StorageError(f"{self.folder}: nothing is recorded yet; look again in a moment.")
-        return rows[0]
+        return with_present_places(rows[0], self.folder)
 
     def history(
         self,

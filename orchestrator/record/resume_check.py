@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.console.plurals import plural
 from orchestrator.definition.description import FIXED, described_as_before
-from orchestrator.definition.differing import differing, other_function
+from orchestrator.definition.differing import differing, other_function, without_edits
 from orchestrator.definition.identity import without_digests
 from orchestrator.definition.sources import edited, edits_told
 from orchestrator.errors import ResumeRefused
@@ -46,7 +46,9 @@ def what_changed(sweep: Sweep, ledger: Ledger, earlier: Sequence[Mapping[str, An
                 f"same any more. Use another --name, or move {ledger.folder} away."
             )
     for old, new in edited(before.get("files", {}), after["files"]).values():
-        if old["path"] != new["path"]:
+        if (
+            old["path"] and new["path"] and old["path"] != new["path"]
+        ):  # a notebook and its script are the same training
             raise ResumeRefused(
                 f"{ledger.folder}: started with {old['path']}, now {new['path']}, which is another script: its content "
                 f"differs. Use another --name, or move {ledger.folder} away."
@@ -161,10 +163,20 @@ def _same(name: str, sweep: Sweep, earlier: Mapping[str, Any], after: Mapping[st
         return True
     if name not in ("workload", "policy") or not isinstance(before, str):
         return False
-    if described_as_before(sweep, name, before) == before:
+    if described_as_before(sweep, name, before) == before or _is_edit(name, earlier["description"], after):
         return True
     other_python = earlier["code"]["python"].split(".")[:2] != PYTHON.split(".")
     return other_python and without_digests(before) == without_digests(after[name])
+
+
+def _is_edit(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether workloads differ by what is told as an edit: the code of a lambda, or what `functools.partial` was given."""
+    told = edited(before.get("files", {}), after["files"])
+    return (
+        name == "workload"
+        and any(each.endswith("<lambda>()") or " of " in each for each in told)
+        and without_edits(before[name]) == without_edits(after[name])
+    )
 
 
 def _changes(

@@ -18,13 +18,14 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from orchestrator.definition.concurrency import RAYS_NAMES, seat_resources
 from orchestrator.driving.shown import DOING, WAITING
 from orchestrator.driving.waiting import Waiting, written
-from orchestrator.errors import EngineLost, OrchestratorError, StorageError
+from orchestrator.errors import BadInput, EngineLost, OrchestratorError, StorageError
 from orchestrator.tune.autoscaler import can_grow
 from orchestrator.tune.capacity import room, seats
 from orchestrator.tune.held import Held
 from orchestrator.tune.home import Home, at_home
 from orchestrator.tune.local import STORAGE
 from orchestrator.tune.loss import words
+from orchestrator.tune.module_path import not_found
 from orchestrator.tune.nodes import name_of, unfit_nodes, why_lost_on
 from orchestrator.tune.same_code import Code
 from orchestrator.tune.seat import Seat
@@ -116,9 +117,14 @@ class Dispatcher(FIFOScheduler):  # type: ignore[misc]
     def _failed_start(self, trial: Any) -> None:
         self._failed_starts[trial.trial_id] += 1
         self.unfit |= unfit_nodes(self.driver.sweep, self._home, known=self.unfit)
-        if not self.unfit and self._failed_starts[trial.trial_id] >= FAILED_STARTS:
+        if self.unfit:
+            return
+        error = _error_of(trial)
+        if why := not_found(error):
+            raise BadInput(why)
+        if self._failed_starts[trial.trial_id] >= FAILED_STARTS:
             raise OrchestratorError(
-                f"a worker could not be started, {FAILED_STARTS} times in a row. Last error:\n{_error_of(trial)}"
+                f"a worker could not be started, {FAILED_STARTS} times in a row. Last error:\n{error}"
             )
 
     def finished(self) -> bool:

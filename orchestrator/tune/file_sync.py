@@ -20,7 +20,7 @@ from typing import Any
 from orchestrator.tune import settings  # isort: skip  # noqa: F401 - before Ray
 import ray
 
-from orchestrator.driving.places import CHECKPOINTS, PREPARED, TRIALS
+from orchestrator.driving.places import CHECKPOINTS, FUNCTIONS, PREPARED, TRIALS
 from orchestrator.tune.file_server import COPIED, Stamp, in_the_way, is_late, put, stamp_of, stamps, write, write_whole
 from orchestrator.tune.home import Home
 
@@ -113,7 +113,7 @@ class FileSync:
         """The last worker of the node deletes its copy."""
         with contextlib.suppress(OSError), self._workers:
             fcntl.flock(self._workers, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while others are here
-            for name in (TRIALS, PREPARED):
+            for name in (TRIALS, PREPARED, FUNCTIONS):
                 shutil.rmtree(self._folder / name, ignore_errors=True)
             (self._folder / WORKERS).unlink(missing_ok=True)
             self._folder.rmdir()

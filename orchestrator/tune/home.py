@@ -6,7 +6,7 @@ import contextlib
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.tune import settings  # isort: skip  # noqa: F401 - before Ray
@@ -17,6 +17,7 @@ from orchestrator.driving.places import Places
 from orchestrator.record.storage import FILE as LEDGER
 from orchestrator.tune.file_server import FileServer
 from orchestrator.tune.keeper import LOOPBACK
+from orchestrator.tune.module_path import ModulePath, module_path
 from orchestrator.tune.same_code import Code, other_versions
 from orchestrator.worker.disk import disk_trouble
 
@@ -35,6 +36,7 @@ class Home:
     here: str  # the driver's working folder
     token: str = ""
     node: str = ""  # the driver's, by Ray's id
+    modules: ModulePath = field(default_factory=module_path)  # the driver's
 
     @property
     def server(self) -> str:
@@ -56,7 +58,11 @@ class Home:
         return False
 
     def enter(self) -> None:
-        """Work in the driver's working folder, if this node has it: relative paths mean there what they mean here."""
+        """Find the driver's modules, and work in its folder, if this node has it: relative paths mean what they mean there.
+
+        Comes before anything of the user's is unpickled.
+        """
+        self.modules.enter()
         if self.token and os.path.isdir(self.here):
             os.chdir(self.here)
 

@@ -16,6 +16,7 @@ from orchestrator.definition.concurrency import capacity
 from orchestrator.failures import last_words
 from orchestrator.tune.file_sync import FileSync
 from orchestrator.tune.home import Home
+from orchestrator.tune.module_path import not_found
 from orchestrator.worker.limits import why_lost
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def unfit_nodes(sweep: Sweep, home: Home, known: Collection[str] = ()) -> dict[s
                 if why:
                     unfit[node] = f"node {node_name(nodes[node])} is not used: {why}"
             except Exception as error:
-                why = last_words(str(error)) or "no reason given"
+                why = not_found(str(error)) or last_words(str(error)) or "no reason given"
                 why = re.sub(r"^(ValueError|FileExistsError): ", "", why)
                 unfit[node] = f"node {node_name(nodes[node])} is not used: it cannot run the sweep: {why}"
     return unfit
@@ -80,8 +81,8 @@ def _load(reference: list[Any], home: Home) -> str:
     """Why the sweep may not run here; empty if it may. Raises an error if it cannot."""
     import orchestrator.tune.seat
 
-    sweep: Sweep = ray.get(reference[0])
     home.enter()
+    sweep: Sweep = ray.get(reference[0])
     home.check(sweep.workload)
     del orchestrator
     trouble = home.trouble()

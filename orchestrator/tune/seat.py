@@ -23,6 +23,7 @@ from orchestrator.tune.file_sync import FileSync
 from orchestrator.tune.home import DISK, Home
 from orchestrator.tune.left_behind import left_behind
 from orchestrator.worker.disk import UNWRITABLE, disk_trouble, names_disk
+from orchestrator.worker.inherited import Inherited
 from orchestrator.worker.job import Answer, Job, Order, other
 from orchestrator.worker.limits import data_limit, limited, noted, watched
 from search.work import Hosted, Notice
@@ -44,9 +45,10 @@ class Seat(tune.Trainable):  # type: ignore[misc]
     """A worker process: carries out its orders, one `step` for each answer."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        self._sweep: Sweep = ray.get(config["sweep"][0])
         self._home: Home = config["home"]
         self._home.enter()
+        self._sweep: Sweep = ray.get(config["sweep"][0])
+        self._inherited = Inherited(self._sweep.workload)
         self._sync = None if self._home.is_seen else FileSync(self._home)
         self._home.check(self._sweep.workload)  # its data and scripts are on this node, too
         self._unable: tuple[str, str] | None = None  # why this node cannot train now
@@ -140,7 +142,7 @@ class Seat(tune.Trainable):  # type: ignore[misc]
                     self._wait(f"it cannot write: {error.strerror}")
                     return Answer(trial, done=True, unable=True)
                 return Answer(trial, done=True, lost=f"its files did not get to this node: {error.strerror}")
-        job = Job(self._sweep, assignment, pausing)
+        job = Job(self._sweep, assignment, pausing, self._inherited)
         self._memory_limit = data_limit(self._sweep.memory_bytes)
         return job
 

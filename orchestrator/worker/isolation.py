@@ -11,7 +11,7 @@ Restored     working folder, environment, sys.path, sys.argv, recursion limit, e
 Ended        processes that the trial started and left running, and their descendants; no others. A notice names them.
 Reported     threads, and files open for writing, that it left: they cannot be taken away from outside.
 Kept         changes that a module makes on import: it is imported only once, for all trials.
-Not covered  modules and their contents, patched functions, memory, torch's number of interop threads.
+Not covered  modules and their contents (worker/inherited.py tells of some), patched functions, memory, torch's number of interop threads.
 """
 
 from __future__ import annotations

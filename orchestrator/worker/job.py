@@ -16,6 +16,7 @@ from orchestrator.errors import LeftAtOnce
 from orchestrator.money.devices import device_name
 from orchestrator.reporting import FOLDER
 from orchestrator.secrets import masked
+from orchestrator.worker.inherited import Inherited
 from orchestrator.worker.isolation import Surroundings
 from orchestrator.worker.limits import LOG, log_to
 from orchestrator.worker.missing_parameter import missing_parameter
@@ -59,8 +60,15 @@ class Answer:
 class Job:
     """Carries out one assignment, in its own surroundings and with its own log."""
 
-    def __init__(self, sweep: Sweep, assignment: Assignment, should_pause: Callable[[], bool] | None = None) -> None:
+    def __init__(
+        self,
+        sweep: Sweep,
+        assignment: Assignment,
+        should_pause: Callable[[], bool] | None = None,
+        inherited: Inherited | None = None,
+    ) -> None:
         self.trial = assignment.trial
+        self._inherited = inherited
         self._config, self._space = assignment.config, sweep.space
         self._until = assignment.until
         self.folder = assignment.folder
@@ -89,6 +97,7 @@ class Job:
                 self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 if self._gpu:
                     answer.progress.append(Placed(device_name("gpu")))
+                answer.progress += [] if self._inherited is None else self._inherited.notices(self._config)
                 with self._inside() as call:  # its own stretch, so that imports do not count as the trial's changes
                     self._run = call(self._begin)
             with self._inside() as call:

@@ -72,7 +72,8 @@ def condition_of(name: str, definition: Conditional, parameters: Mapping[str, Pa
                     f'{title}: "{parent}" cannot be {value!r}; it is {parameters[parent].allowed()}'
                     f"{_near(value, parameters[parent])}"
                 )
-        condition[parent] = tuple(dict.fromkeys(parameters[parent].plain(value) for value in values))
+        plain = [parameters[parent].plain(value) for value in values]
+        condition[parent] = tuple(value for place, value in enumerate(plain) if value not in plain[:place])
     return condition
 
 

@@ -69,7 +69,8 @@ def count(
         total = width(parameters[name])
         if name not in parents:
             return total * count_from(rest, config)
-        named = {value for condition in conditions.values() for value in condition.get(name, ())}
+        given = [value for condition in conditions.values() for value in condition.get(name, ())]
+        named = [value for place, value in enumerate(given) if value not in given[:place]]
         split = sum(count_from(rest, {**config, name: value}) for value in named)
         others = max(total - len(named), 0)  # values that no condition names all have the same children
         return split + (others * count_from(rest, {**config, name: _OTHER}) if others else 0)

@@ -1,8 +1,7 @@
 """The kinds of hyper-parameter: a float, an integer, a power of two, a choice, or one fixed value.
 
 Each kind knows its values, their places on the unit interval, and what is wrong with its definition. Names belong to
-the `Space`, which puts them in front of every sentence made here. Only `prior` raises errors in this file: the `Space`
-checks a definition (`problem`) when it is built.
+the `Space`, which puts them in front of every sentence made here, and checks a definition (`problem`). Only `prior` raises.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from search.domain.scalars import (
     is_whole,
     options_problem,
     order_problem,
+    plain_option,
     plain_scalar,
     power_end_problem,
     scalar_problem,
@@ -46,7 +46,7 @@ class Parameter(ABC):
         """
         if isinstance(self, Fixed):
             raise ValueError(f"{self!r}.prior({centre!r}): one value needs no prior; leave it out.")
-        return replace(self, known_prior=Prior(plain_scalar(centre), plain_scalar(confidence)))  # type: ignore[type-var]
+        return replace(self, known_prior=Prior(plain_option(centre), plain_scalar(confidence)))  # type: ignore[type-var]
 
     def prior_problem(self) -> str | None:
         """What is wrong with the prior and how to correct it, or None."""
@@ -296,14 +296,14 @@ class Pow2(Parameter):
 
 @dataclass(frozen=True, repr=False)
 class Choice(Parameter):
-    """One of a few plain values without an order."""
+    """One of a few plain values, or lists of such, without an order."""
 
     options: tuple[Any, ...]
     known_prior: Prior | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if isinstance(self.options, (list, tuple, range, np.ndarray)):
-            object.__setattr__(self, "options", tuple(plain_scalar(option) for option in self.options))
+            object.__setattr__(self, "options", tuple(map(plain_option, self.options)))
 
     def arguments(self) -> str:
         return f"options={list(self.options) if isinstance(self.options, tuple) else self.options!r}"
@@ -320,7 +320,7 @@ class Choice(Parameter):
     def plain(self, value: Any) -> Any:
         index = self._index(value)
         assert index is not None
-        return self.options[index]
+        return plain_option(self.options[index])
 
     def to_unit(self, value: Any) -> float:
         index = self._index(value)
@@ -328,10 +328,10 @@ class Choice(Parameter):
         return to_bin(index, len(self.options))
 
     def from_unit(self, unit: float) -> Any:
-        return self.options[from_bin(unit, len(self.options))]
+        return plain_option(self.options[from_bin(unit, len(self.options))])  # of a list a copy
 
     def values(self, resolution: int) -> list[Any]:
-        return list(self.options)
+        return plain_option(self.options)  # type: ignore[no-any-return]
 
     @property
     def size(self) -> float:
@@ -347,7 +347,7 @@ class Choice(Parameter):
         return bin_draw(from_bin(centre, len(self.options)), len(self.options), rng)
 
     def _index(self, value: object) -> int | None:
-        value = plain_scalar(value)
+        value = plain_option(value)
         for index, option in enumerate(self.options):  # True and 1 are different options
             if isinstance(value, bool) == isinstance(option, bool) and bool(value == option):
                 return index

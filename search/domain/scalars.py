@@ -30,6 +30,11 @@ def plain_scalar(value: Any) -> Any:
     return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
+def plain_option(value: Any) -> Any:
+    """The same of an option, which may be a list of such: a tuple becomes one, as JSON has no other."""
+    return [plain_option(each) for each in value] if isinstance(value, (list, tuple)) else plain_scalar(value)
+
+
 def scalar_problem(value: object) -> str | None:
     """Why `value` cannot be recorded as one plain value, with a remedy, or None."""
     if value is None or isinstance(value, (bool, int, str)):
@@ -87,9 +92,7 @@ def options_problem(options: object) -> str | None:
     if not options:
         return "there is no option to choose; give at least one"
     for index, option in enumerate(options):
-        if isinstance(option, (list, tuple, dict)):
-            return f"option {index}: {option!r} is not one plain value; {_as_plain(options)} in the training"
-        if (problem := scalar_problem(option)) is not None:
+        if (problem := option_problem(option)) is not None:
             return f"option {index}: {problem}"
         if option in options[:index]:
             twin = options[options.index(option)]
@@ -97,12 +100,16 @@ def options_problem(options: object) -> str | None:
     return None
 
 
-def _as_plain(options: tuple[Any, ...]) -> str:
-    """Texts to write in place of options such as (64, 64), and what to do with them."""
-    if any(isinstance(option, dict) for option in options):
-        return "write a choice of names, such as choice(['small', 'large']), and look them up"
-    texts = [",".join(map(str, option)) if isinstance(option, (list, tuple)) else option for option in options]
-    return f"write choice({texts!r}) and split the text"
+def option_problem(option: object) -> str | None:
+    """Why `option`, a plain value or a list of such, cannot be recorded, with a remedy, or None."""
+    if isinstance(option, list):
+        return next((f"in {option!r}: {wrong}" for each in option if (wrong := option_problem(each)) is not None), None)
+    if isinstance(option, dict):
+        return (
+            f"{option!r} is a dict; write a choice of names, such as choice(['small', 'large']), and look them up in the "
+            "training"
+        )
+    return scalar_problem(option)
 
 
 def order_problem(low: float, high: float) -> str | None:

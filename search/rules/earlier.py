@@ -29,6 +29,12 @@ def best_apart(earlier: History, space: Space) -> tuple[Trial, ...]:
     return tuple(best)
 
 
+def tried_first(earlier: History, space: Space, baseline: Config | None) -> int:
+    """How many of them start first; one that is the baseline starts as that."""
+    own = [space.check(trial.config) for trial in best_apart(earlier, space)] if earlier.is_tried_first else []
+    return len([config for config in own if config != baseline])
+
+
 def proven(history: History) -> list[tuple[Config, str]]:
     """The configurations of earlier sweeps to train first, each with the reason."""
     return [

@@ -1,12 +1,13 @@
 """Call the user's function in a process of its own: as free as a script, written like a function.
 
-The worker writes the function into the trial's folder (`write`) and starts `command(file)`, which calls it with the
-configuration. The function finds the same environment as a script: TRIAL_FOLDER and the rest, which `report` uses.
+The worker writes the function into the run's folder, once for all trials, and what to call it with into the trial's
+(`write`), and starts `command(file)`, which does so. The function finds the same environment as a script: TRIAL_FOLDER and the rest, which `report` uses.
 """
 
 from __future__ import annotations
 
 import copyreg
+import hashlib
 import importlib
 import inspect
 import json
@@ -40,11 +41,26 @@ def command(file: Path) -> list[str]:
     return ["env", f"PYTHONPATH={with_startup(ours)}", sys.executable, "-m", "trainables.execution.call", str(file)]
 
 
-def write(file: Path, train: Callable[..., Any], config: Mapping[str, Any], metric: str, horizon: int) -> None:
-    """Pickle functions of a script, notebook or other function by value, those of a module by name."""
-    content = pickle.dumps(sys.path) + cloudpickle.dumps((train, dict(config), metric, horizon))
+def write(
+    file: Path, shared: Path, train: Callable[..., Any], config: Mapping[str, Any], metric: str, horizon: int
+) -> None:
+    """Pickle functions of a script, notebook or other function by value, those of a module by name: into the folder `shared`,
+    as a function may refer to large data."""
+    content = cloudpickle.dumps(train)
+    function = shared / f"{hashlib.sha256(content).hexdigest()[:16]}.pickle"
+    if not function.exists():
+        shared.mkdir(parents=True, exist_ok=True, mode=0o700)
+        unfinished = function.with_name(f"{function.name}.{os.getpid()}")
+        _write(unfinished, content)
+        unfinished.replace(function)
+    _write(
+        file, pickle.dumps((sys.path, str(function.absolute()))) + cloudpickle.dumps((dict(config), metric, horizon))
+    )
+
+
+def _write(file: Path, content: bytes) -> None:
+    file.touch(mode=0o600)
     file.write_bytes(content)
-    file.chmod(0o600)
 
 
 def modules_go_by_name() -> None:
@@ -65,8 +81,10 @@ def call(path: Path) -> None:
     from trainables.training.randomness import seed_streams
 
     with open(path, "rb") as file:
-        sys.path[:] = pickle.load(file)  # so that the user's modules are found
-        train, config, metric, horizon = pickle.load(file)
+        sys.path[:], function = pickle.load(file)  # so that the user's modules are found
+        config, metric, horizon = pickle.load(file)
+    with open(function, "rb") as file:
+        train = pickle.load(file)
     sys.excepthook = _without_our_frames
     seed_streams(int(os.environ["TRIAL_SEED"]))
     with Guard():
@@ -142,6 +160,9 @@ def _report(result: Any, metric: str, horizon: int) -> str:
         return (
             f"the function returned {_short(result)} ({kind}) and never called report() with {metric!r}{others}: {ways}"
         )
+    if isinstance(result, Mapping) and (left_out := _left_out(result)):
+        text = f"the function returned {', '.join(left_out)}, no single numbers, which are not recorded"
+        _reports().with_name(RETURNED).write_text(text)
     shown = {name: repr(value) for name, value in metrics.items()}
     _reports().write_text(json.dumps({"step": horizon, "metrics": shown, "checkpoint": None}) + "\n")
     return ""
@@ -154,11 +175,16 @@ def _metrics(result: Any, metric: str) -> dict[str, float] | None:
     return None if same_name(metric, numbers) is None else numbers
 
 
+def _left_out(result: Mapping[Any, Any]) -> list[str]:
+    """The metrics that are no numbers; None means: not measured."""
+    return [str(name) for name, value in result.items() if value is not None and _number(value) is None]
+
+
 def _number(value: Any) -> float | None:
     if isinstance(value, (bool, str, bytes)):
         return None
     try:
-        return float(value)
+        return float(value.item() if getattr(value, "shape", ()) and hasattr(value, "item") else value)
     except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor with several elements
         return None
 

@@ -56,6 +56,7 @@ class Yielding:
         self._streams: dict[str, Any] | None = None  # the random streams at the step of the state
         self._is_checked = False  # whether we know that the state can be saved
         self._can_keep = True
+        self._left_out: set[str] = set()  # metrics that are no numbers
 
     @property
     def place(self) -> tuple[int, int]:
@@ -90,6 +91,8 @@ class Yielding:
                 yield from before  # decisions come before the report of their epoch
                 report = self._report(told, seconds, streams)
                 if not self._is_checked and (problem := self._check_state()):
+                    yield Notice(step=self.step, text=problem, once=True)
+                if problem := self._check_metrics(told):
                     yield Notice(step=self.step, text=problem, once=True)
                 yield report  # after which the trial may be stopped, and saved
                 yield from decisions[len(before) :]
@@ -129,6 +132,18 @@ class Yielding:
         metrics = _checked(metrics, self._metric, self.step)
         self.diverged = not math.isfinite(metrics[self._metric])
         return Reported(self.step, metrics, seconds)
+
+    def _check_metrics(self, told: Any) -> str:
+        """Which metrics are not recorded, as they are no numbers; "" if it is none, or known. None means: not measured."""
+        metrics = told[0] if isinstance(told, tuple) else told
+        new = {
+            str(name): _kind(value)
+            for name, value in metrics.items()
+            if value is not None and str(name) not in self._left_out and _number(value) is None
+        }
+        self._left_out |= new.keys()
+        named = ", ".join(f"{name} ({kind})" for name, kind in new.items())
+        return f"no single numbers, and so not recorded: {named}; yield each as a float" if new else ""
 
     def _end(self, how: str) -> Exception:
         """The exception for a training that ended by itself; before its first step that is a failure."""
@@ -197,11 +212,11 @@ def _checked(metrics: Any, metric: str, step: int) -> dict[str, float]:
 
 
 def _number(value: Any) -> float | None:
-    """A Python or NumPy number, or a tensor of one element, as a float; None for all else, texts included."""
+    """A number, or an array or a tensor of one element, as a float; None for all else, texts included."""
     if value is None or isinstance(value, (str, bytes, bytearray)):
         return None
     try:
-        return float(value)
+        return float(value.item() if getattr(value, "shape", ()) and hasattr(value, "item") else value)
     except (TypeError, ValueError, RuntimeError):  # RuntimeError: a tensor with several elements
         return None
 

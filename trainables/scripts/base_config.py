@@ -1,4 +1,4 @@
-"""The config files that a command starts from: those that it names, or what its script's `@hydra.main` says.
+"""The config files that a command starts from: those that it names, or what its script's parser or `@hydra.main` says.
 
 So a resume can say that one was edited, and a dry run that a word such as `optim.lr=0.1` sets a key which the file lacks.
 Of Hydra's defaults list the groups are followed one level down; where more would be needed to be certain, nothing is said.
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from search.work import CONFIG
 from trainables.scripts import config_file
 from trainables.scripts.entry_point import entry_point
 from trainables.scripts.flags import names_in
@@ -22,6 +23,7 @@ from trainables.scripts.flags import names_in
 ENDINGS = (".json", ".toml", ".yaml", ".yml")
 LARGEST = 1_000_000  # bytes of a file that is looked at
 _KEY = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*)=(.*)", re.DOTALL)  # not +key=, which adds one, nor --key=
+_DEFAULT = re.compile(r"""\bdefault\s*=\s*["']([^"'\n]+\.(?:toml|ya?ml))["']""")
 _HYDRAS = ("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
 
 
@@ -39,7 +41,8 @@ def files(command: str) -> list[Path]:
     """The config files that a command starts from, as far as they are there."""
     words = shlex.split(command)
     hydras = _of_hydra(words)
-    return list(dict.fromkeys([*_named(words), *(hydras.files if hydras is not None else ())]))
+    named = _named(words) or ([] if CONFIG in names_in(command) else _of_defaults(words))
+    return list(dict.fromkeys([*named, *(hydras.files if hydras is not None else ())]))
 
 
 def wrong_key(command: str, flag: str | None, config: str | None, names: Sequence[str]) -> str:
@@ -88,6 +91,13 @@ def _named(words: Sequence[str]) -> list[Path]:
     """The config files among the words, alone or after `=`."""
     texts = (text for word in words[1:] for text in (word, word.partition("=")[2]))
     return list(dict.fromkeys(Path(text) for text in texts if text.endswith(ENDINGS) and _is_small(Path(text))))
+
+
+def _of_defaults(words: Sequence[str]) -> list[Path]:
+    """The config files that the script's parser starts from if no word names one; JSON may be what it writes."""
+    entry = entry_point(words)
+    texts = _DEFAULT.findall(entry.text) if entry is not None else []
+    return [Path(text) for text in texts if _is_small(Path(text))]
 
 
 def _is_small(path: Path) -> bool:

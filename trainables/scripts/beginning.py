@@ -78,13 +78,17 @@ def begins_at_0(first: float, without: Sequence[float], *, others_do: bool) -> b
 
 def is_doubtful(first: int, second: int, without: Sequence[float]) -> bool:
     """Whether a count, of which 0 has not come, may still begin there: its first two values, at `first` and `second`, are one
-    below the multiples of their distance, and no line names another number.
+    below the multiples of their distance, and no line names another number, but for those that are one below such multiples, too.
 
     >>> is_doubtful(1, 3, []), is_doubtful(1, 3, [2]), is_doubtful(2, 4, []), is_doubtful(1, 2, []), is_doubtful(99, 199, [99])
     (True, False, False, False, True)
+    >>> is_doubtful(199, 399, [19, 39, 59, 379]), is_doubtful(199, 399, [20, 40, 60])
+    (True, False)
     """
-    pace = second - first
-    is_known = _counts_alike(second, without) and set(without) - {first, second}
+    pace, seen = second - first, sorted({*without} - {first, second})
+    finer = seen[1] - seen[0] if len(seen) > 1 else 0
+    is_alike = finer > 1 and all(number % finer == finer - 1 for number in seen)
+    is_known = _counts_alike(second, without) and seen and not is_alike
     return pace > 1 and first == pace - 1 and not is_known
 
 

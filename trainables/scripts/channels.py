@@ -19,13 +19,19 @@ from trainables.scripts.missing_metric import MISSING, MissingMetric
 from trainables.scripts.names import STEP_WORDS, key_of, same_name
 from trainables.scripts.output_stream import OutputStream
 from trainables.scripts.phases import before_training, phase_of
+from trainables.scripts.reader import BAR
 from trainables.scripts.reading import Reading
+from trainables.scripts.text_log import why_no_rows
 from trainables.scripts.trial_folder import ERRORS, IN_LOG, LOGGED, MEMORY, OUTPUT, REPORTS, TrialFolder
 
 if TYPE_CHECKING:
     from trainables.scripts.flags import Flag
 
 
+_BAR_ALONE = (
+    "{metric!r} is read from a progress bar of all {last} steps, which counts when it is complete: only the last value is "
+    "recorded, so no trial can be stopped early. Print {metric!r} and the step in a line of its own"
+)
 FILE = "file"  # beside the names of the other channels
 
 
@@ -56,6 +62,7 @@ class Program:
     known_flags: Callable[[], Mapping[str, Flag]] = dict
     never_prints: Callable[[str, Sequence[str]], bool] = lambda name, others: False
     missing_checkpoint: Callable[[Path], str] = lambda folder: ""
+    pattern: str | None = None
 
     @property
     def failure(self) -> type[ScriptFailed]:
@@ -72,8 +79,8 @@ class Channels:
         names = (script.metric, *script.metrics, *([script.step] if script.step else []))
         read = memory.get("read", {})
         self._streams = {
-            name: OutputStream(folder.place / name, names, script.horizon, *read.get(name, (0, None)))
-            for name in (OUTPUT, ERRORS, LOGGED)
+            name: OutputStream(folder.place / name, names, script.horizon, *read.get(name, (0, None)), pattern=pattern)
+            for name, pattern in ((OUTPUT, script.pattern), (ERRORS, script.pattern), (LOGGED, None))
         }
         self._in_log = folder.read(IN_LOG)
         self._memory = memory
@@ -105,14 +112,14 @@ class Channels:
             return found
         if self._script.reports:  # a function that has not called report() may still log
             found = self._printed_or_logged([], logged, has_ended)
+        elif self._script.pattern is not None:
+            found = [reading for line in printed if (reading := _matched(line, self._script.metric)) is not None]
         elif self._script.file is not None:
             rows = self.file.poll(self._script.metric, has_ended)
             if self.file.late:
                 self.missing.news["late"] = self.file.late
+            self.is_told = self.is_told or bool(rows)
             found = self._of_file(rows)
-            self.is_told = self.is_told or bool(found)
-            for line, _ in self.file.without:
-                self.notices += self.missing.note(line, is_told=self.is_told)
             self.file.without.clear()
         else:
             found = self._printed_or_logged(printed, logged, has_ended)
@@ -165,8 +172,12 @@ class Channels:
             found = ", ".join(path.name for path in self.file.paths)
             if not found:
                 return self._misnamed.why()
+            if why := why_no_rows(self.file.paths, metric, self._script.command):
+                return why
             return self.missing.why(f"{self._script.file!r} in TRIAL_FOLDER ({found}) has no")
         lines = self._streams[OUTPUT].lines + self._streams[ERRORS].lines
+        if self._script.pattern is not None:
+            return f"none of its {lines} lines matches Script(pattern={self._script.pattern!r})."
         if logs:
             return self.missing.why(
                 f"none of its {lines} lines and nothing that it logs has" if lines else "nothing that it logs has"
@@ -203,8 +214,9 @@ class Channels:
         """New lines of a stream; of the script's output, they also go to the trial's log."""
         stream = self._streams[name]
         data, found = stream.poll()
-        if has_ended and not data:
-            data, found = stream.rest()
+        if has_ended and not stream.has_more:
+            rest, last = stream.rest()
+            data, found = data + rest, [*found, *last]
         if name != LOGGED:
             self._folder.write_log(data[max(0, self._in_log.get(name, 0) - stream.position + len(data)) :])
             if stream.position > self._in_log.get(name, 0):
@@ -246,6 +258,7 @@ class Channels:
             while without and without[0][1] < row:
                 self._note_without(without.popleft()[0], FILE)
             if (reading := self._reading(line, row)) is not None:
+                self.missing.note_value(line)
                 found.append(reading)
         for line, _ in without:
             self._note_without(line, FILE)
@@ -286,7 +299,12 @@ class Channels:
             self.notices += [] if is_logged else notices  # validation is logged after many rows of training
         else:
             self.missing.news.pop(MISSING, None)
+            self.missing.note_value(line)
             self.is_told = True  # at once: the next line may come in the same batch
+            if reading.sure == BAR:
+                self.missing.news.setdefault(
+                    "bar", _BAR_ALONE.format(metric=self._script.metric, last=self._script.horizon)
+                )
         return reading
 
     def _reading(self, line: Line, row: int | None, *, is_logged: bool = False) -> Reading | None:
@@ -345,11 +363,19 @@ class Channels:
 
     def _note_without(self, line: Line, channel: str) -> None:
         beginning.note(*self._without(channel), line, self._steps(line)[0], self._script.metric)
+        if channel == FILE:  # of a printed line, `_heard` decides what else to note
+            self.notices += self.missing.note(line, is_told=self.is_told)
 
     def _certain(self, line: Line) -> dict[str, float]:
         """What the line counts up to the horizon itself, such as `env 5000/100000`; a word for steps before any other."""
         found = {word: number for word, (number, total) in line.counted.items() if total == self._script.horizon}
         return {word: number for word, number in found.items() if word in line.steps} or ({} if line.steps else found)
+
+
+def _matched(line: Line, metric: str) -> Reading | None:
+    """The reading of what the user's own expression found in a line."""
+    value, told = line.value(metric), {other.name: other.number for other in line.values}
+    return None if value is None else Reading(value, told, line.steps, line.text, sure=next(iter(line.steps), None))
 
 
 def _axis(line: Line) -> str:

@@ -74,6 +74,30 @@ def refuse_unknown(path: Path, name: str, values: Sequence[Any]) -> None:
     if isinstance(place, Mapping) and place and not all(isinstance(value, Mapping) for value in values):
         inner = next((key for key in keys if key.startswith(f"{name}.")), name)
         raise ValueError(f"{path}: {name!r} is a whole section; name the parameter after one of its keys: {inner!r}.")
+    for text in (value for value in values if isinstance(value, str)):
+        meant = _meant(text, place)
+        if meant is not None:
+            raise ValueError(
+                f"{path}: {name!r} is {place!r}, and the parameter may be the text {text!r}, which stays a text in the file; "
+                f"write {meant!r} in its place."
+            )
+
+
+def _meant(text: str, present: Any) -> Any:
+    """The value of the kind of the `present` one that a text was probably meant for; None if it may be meant as a text."""
+    if isinstance(present, list):
+        found = next((each for each in map(_json, (text, f"[{text}]")) if isinstance(each, list)), None)
+        return text.split(",") if found is None else found
+    found = _json(text.lower() if isinstance(present, bool) else text)
+    is_alike = isinstance(found, bool) == isinstance(present, bool)
+    return found if is_alike and isinstance(found, (int, float)) and isinstance(present, (int, float)) else None
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 def instead(content: Mapping[str, Any], name: str) -> str | None:

@@ -48,6 +48,8 @@ def ended(
         said = f" Its last line: {visible(last)[:120]!r}." if last else ""
         why = f"{end}; {channels.why_silent()}{said}"
         raise script.failure(with_others(why, folder, count.memory) if script.command else why)
+    if doubt := channels.missing.doubt_at_the_end:
+        raise script.failure(f"{end} after step {step} of {until}, but {doubt}")
     is_closing_line = count.kind == COUNTED and count.counted == 1
     advice = (
         channels.missing.curve if is_closing_line else shared_outputs(script.command) or count.may_be_at_the_horizon

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainables.import_places import places_of_command
 from trainables.source_files import imported_files, source
 
 _LAUNCHERS = {  # programs that start the one behind their options
@@ -25,8 +26,9 @@ _NAMES_ANOTHER = {"-n", "--name", "-e", "--env", "--environment", "--extra", "--
 
 @dataclass(frozen=True)
 class EntryPoint:
-    """`place`: the index of its word in the command. `path`: the file, which may be missing."""
+    """`place`: the index of its word in the command's `words`. `path`: the file, which may be missing."""
 
+    words: Sequence[str]
     place: int
     path: Path
 
@@ -39,7 +41,7 @@ class EntryPoint:
     def texts(self) -> list[str]:
         """Its source, then those of the project's files that it imports."""
         script = self.path.absolute()
-        places = [script.parent, *(place.absolute() for place in roots())]
+        places = [script.parent, *(place.absolute() for place in roots()), *places_of_command(self.words, script)]
         return [self.text, *(source(path) or "" for path in imported_files(script, places))]
 
 
@@ -48,16 +50,16 @@ def entry_point(words: Sequence[str]) -> EntryPoint | None:
     scripts: Mapping[str, str] | None = None
     for place, word in enumerate(words):
         if word.endswith(".py") and not word.startswith("-"):
-            return EntryPoint(place, Path(word))
+            return EntryPoint(words, place, Path(word))
         if word == "-c" and any(map(is_python, words[:place])):
             return None  # its own text trains
         if word == "-m" and place + 1 < len(words) and (path := module_file(words[place + 1])) is not None:
-            return EntryPoint(place + 1, path)
+            return EntryPoint(words, place + 1, path)
         if is_program(words, place) and Path(word).parent.name in ("", "bin"):
             scripts = _console_scripts() if scripts is None else scripts
             module = scripts.get(Path(word).name, "").partition(":")[0]
             if module and (path := module_file(module)) is not None:
-                return EntryPoint(place, path)
+                return EntryPoint(words, place, path)
     return None
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,13 +54,10 @@ class Flag:
             if value:
                 return [f"--{self.name}"]
             return [f"--{self.off}"] if self.off else []
-        if self.is_short:
-            return [f"-{self.name}", str(value)]
-        if isinstance(value, (list, tuple)):
-            if self.takes_many:
-                return [f"--{self.name}", *map(str, value)]
-            value = ",".join(map(str, value))
-        return [f"--{self.name}={value}"]
+        if isinstance(value, (list, tuple)) and self.takes_many:
+            return [f"-{self.name}" if self.is_short else f"--{self.name}", *map(str, value)]
+        text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+        return [f"-{self.name}", text] if self.is_short else [f"--{self.name}={text}"]
 
 
 def command_words(
@@ -140,7 +138,7 @@ class _Formatter(Formatter):
     def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:
         name, bracket, rest = field_name.partition("[")
         found, _ = super().get_field(f"value{bracket}{rest}", args, {"value": kwargs[name]})
-        return found, name
+        return _as_text(found), name
 
 
 _FORMATTER = _Formatter()
@@ -194,7 +192,8 @@ def _flag_words(name: str, value: Any, flag: str | None, known: Mapping[str, Fla
     if flag is not None:
         if value is None and not is_setting(flag):
             return []
-        return [word.format(name=name, value="null" if value is None else value) for word in shlex.split(flag)]
+        text = "null" if value is None else _as_text(value)
+        return [word.format(name=name, value=text) for word in shlex.split(flag)]
     found = find(name, known)
     if found is not None:
         return found.words(value)
@@ -202,6 +201,11 @@ def _flag_words(name: str, value: Any, flag: str | None, known: Mapping[str, Fla
     if off is not None and isinstance(value, bool):
         return [] if value else [f"--{off.name}"]
     return Flag(name.lstrip("-")).words(value)
+
+
+def _as_text(value: Any) -> Any:
+    """A list as JSON, which is also YAML, and a list for Hydra and OmegaConf."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False) if isinstance(value, (list, tuple)) else value
 
 
 def _alike(name: str) -> str:

@@ -7,14 +7,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from trainables.scripts.names import OTHERS, SAME, SPLITS, key_of, same_name
+from trainables.scripts.names import LETTER, OTHERS, SAME, SPLITS, key_of, same_name
+from trainables.scripts.numbers import COUNT, STEP_GOES_ON, WHOLE, decimals, number_of, step_of, whole
 
-NOT_FINITE = r"(?:nan(?:\(\w*\)|\b)|inf(?:inity)?\b|1\.#(?:qnan|snan|ind|inf)\d*)"  # also C's -nan(ind), 1.#QNAN
-NUMBER = (
-    rf"[-+]?(?:{NOT_FINITE}|\d+\.\d*[fFdD][-+]?\d+"  # Julia's 0.5f0, Fortran's 0.5D-01
-    r"|(?:[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?|\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
-)
-COUNT = r"(?P<number>\d{1,3}(?:,\d{3})+|\d+)\s*/\s*(?P<total>\d{1,3}(?:,\d{3})+|\d+)(?![\w.]*\w)"
+_GROUPED_COUNT = re.compile(rf"(?<!\w)(?P<word>{LETTER}\w*)\s*[=:]?\s*(?P<number>[1-9]\d{{0,2}},\d{{3}})(?![\w.,]*\d)")
+_SEEMS_A_NUMBER = r"(?:\s*(?:[=:|]|(?=[\[(]\s*[-+.\d]))\s*\S|\s+[-+~≈<>≤≥−]?\.?\d)(?:[^,;]|,(?=\d))*"
+
+_BARE_COUNT = re.compile(
+    r"(?:^|(?<=\s))([<#({]|[^\W\d]+\.(?= ))\s?(\d+)(?=[>)}:]{0,2}(?:\s|$))"
+)  # <10>, #10, (10), Up. 400
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class Value:
         """Whether it is the same number, perhaps printed with fewer digits."""
         if self.number == other.number or (math.isnan(self.number) and math.isnan(other.number)):
             return True
-        digits = min(_decimals(self.text), _decimals(other.text))
-        return digits < max(_decimals(self.text), _decimals(other.text)) and (
+        digits = min(decimals(self.text), decimals(other.text))
+        return digits < max(decimals(self.text), decimals(other.text)) and (
             abs(self.number - other.number) <= 0.5000001 * 10.0**-digits
         )
 
@@ -71,8 +72,13 @@ class Line:
             return self.steps[key]
         if (found := self.value(name)) is not None:
             return found.number
-        counted = re.search(rf"{_spelled(name)}\s*[=:|#]?\s*[\[(]?\s*{COUNT}", self.text, re.I)
-        return None if counted is None else whole(counted["number"])
+        before = rf"{spelled(name)}\s*[=:|#]?\s*[\[(]?\s*"
+        if (counted := re.search(rf"{before}{COUNT}", self.text, re.I)) is not None:
+            return whole(counted["number"])
+        alone = re.search(
+            rf"{before}(?P<number>{WHOLE})(?:(?=(?P<behind>{STEP_GOES_ON}))|(?=$|[\s;|)\]}}:,]))", self.text, re.I
+        )
+        return None if alone is None else step_of(alone["number"], alone["behind"])
 
     def other(self, name: str) -> str:
         """What stands in a row in place of the number of `name`; empty if nothing does."""
@@ -85,8 +91,12 @@ class Line:
         """The whole numbers without a unit, by name, which may be a count of steps."""
         found = {word: int(number) for word, (number, _) in self.counted.items() if word not in self.steps}
         for value in self.values:
-            if not value.unit and re.fullmatch(r"[\d,]+", value.text):
+            if not value.unit and re.fullmatch(r"[\d,]{1,20}", value.text):
                 found.setdefault(value.name, int(value.number))
+        for count in _GROUPED_COUNT.finditer(self.text):
+            found.setdefault(count["word"], int(whole(count["number"])))
+        for before, number in _BARE_COUNT.findall(self.text):
+            found.setdefault(before, int(number))
         return found
 
     def doubtful(self, name: str) -> str:
@@ -97,8 +107,11 @@ class Line:
         if self.others is not None:
             stands = self.other(name)
             return f"{name}={stands}"[:80] if stands else ""
-        found = re.search(rf"{_spelled(name)}\s*(?:[=:|]|(?=[\[(]\s*[-+.\d]))\s*\S[^,;]*", self.text, re.I)
-        return found.group().strip()[:80] if found else ""
+        for found in re.finditer(rf"{spelled(name)}{_SEEMS_A_NUMBER}", self.text, re.I):
+            before = re.split(r"[\s_/.-]+", self.text[: found.start()].rstrip(" _/.-").lower())[-1]
+            if before.strip("([") not in OTHERS:  # `best loss` is another metric
+                return found.group().strip()[:80]
+        return ""
 
 
 def _is(value: Value, name: str) -> bool:
@@ -126,29 +139,7 @@ def _ends_in(value: Value, name: str) -> bool:
     return False
 
 
-def number_of(text: str) -> float:
-    """The number that a text in the form of `NUMBER` stands for."""
-    if "#" in text:  # as old Microsoft runtimes print it
-        return float("-inf" if text.startswith("-") else "inf") if "inf" in text.lower() else math.nan
-    return float(_exponent(text.replace(",", "").partition("(")[0]))
-
-
-def whole(text: str) -> float:
-    return float(text.replace(",", ""))
-
-
-def _spelled(name: str) -> str:
+def spelled(name: str) -> str:
     """A pattern for a name as printed, with blanks, dashes, dots and slashes alike."""
     words = r"[\s_/.-]+".join(map(re.escape, re.split(r"[\s_/.-]+", name.strip())))
     return rf"(?<![\w/.-])(?:[\"'])?{words}(?:[\"'])?"
-
-
-def _exponent(text: str) -> str:
-    """The number with its exponent behind an e."""
-    return re.sub(r"(?<=[\d.])[fFdD](?=[-+\d])", "e", text)
-
-
-def _decimals(text: str) -> int:
-    mantissa, _, exponent = _exponent(text).lower().partition("e")
-    digits = len(mantissa.partition(".")[2])
-    return digits - int(exponent) if exponent else digits

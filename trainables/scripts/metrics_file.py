@@ -21,8 +21,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainables.scripts.line import NOT_FINITE, Line, Value
+from trainables.scripts.line import Line, Value
 from trainables.scripts.names import STEP_WORDS, key_of
+from trainables.scripts.numbers import NOT_FINITE
 from trainables.scripts.printed import of_mapping, structure
 
 REST = 20.0  # a file rests this many times as long as reading it took

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from trainables.scripts.line import Line
 from trainables.scripts.names import is_record, is_synonym, is_typing_error, key_of, likeliest, splits_in
+from trainables.scripts.reading import OR_PATTERN
 
 SURE = 3  # give up after this many steps that have the metric by another name, and none by its own
 MANY = 20  # give up after this many lines with other metrics, if the source holds no other name that may still come
@@ -24,7 +25,7 @@ _SETTINGS = re.compile(  # a part of a printed configuration: one name and a com
     r"|\b(?:args|arguments|config|configuration|params|parameters|hparams|hyperparameters|settings|options)\W{0,4}\{"
 )
 _NO_METRIC = re.compile(  # a sentence, of which a name is one word, and what describes a network
-    r"\s(?:from|to|than|at|into|is|was|not|improved|did)(?:\s|$)|\bparam(?:eter)?s$", re.I
+    r"(?:^|\s)(?:from|to|than|at|into|is|was|not|improved|did)(?:\s|$)|\bparam(?:eter)?s$", re.I
 )
 
 
@@ -45,7 +46,7 @@ class MissingMetric:
         file: str | None = None,
     ) -> None:
         self._metric, self._apart, self._never_prints = metric, apart, never_prints
-        self._file = file
+        self._file, self._or = file, OR_PATTERN if file is None else ""
         self._names: dict[str, int] = {}  # name → the number of steps that had it
         self._at: dict[str, float] = {}
         self._stepped: set[str] = set()  # names in lines that name their step
@@ -55,6 +56,8 @@ class MissingMetric:
         self._lines = 0  # with other metrics
         self._is_never_printed: bool | None = None  # once that is known
         self._doubtful = self._partial = self._nothing = self._broken = ""
+        self._told: Mapping[str, float] | None = None  # the steps of the last line with the metric
+        self._since = ""  # what is doubtful, or too long, at a later step than that
         self.news: dict[str, str] = {}  # to tell once in a sweep
 
     def note_partial(self, text: str, about: str = "a part of a step") -> None:
@@ -71,7 +74,7 @@ class MissingMetric:
         notices = []
         if line.broken and not self._broken:
             self._broken = f"{line.text.strip()[:120]!r}: {line.broken}"
-            notices.append(f"a row of {self._file!r} is skipped: {self._broken}")
+            notices.append(f"a {'line' if self._file is None else f'row of {self._file!r}'} is skipped: {self._broken}")
         elif (stands := line.other(self._metric)).lower() in NOTHING:
             self._nothing = stands
             self.news["nothing"] = (
@@ -82,6 +85,8 @@ class MissingMetric:
             if not self._doubtful:
                 notices.append(f"{doubtful!r} is not a number that can be read with certainty; it does not count")
             self._doubtful = doubtful
+        if not is_logged and (doubtful := line.broken or line.doubtful(self._metric)) and self._is_later(line):
+            self._since = doubtful
         names = [
             value.name
             for value in line.values
@@ -107,6 +112,23 @@ class MissingMetric:
         ):
             self.news.setdefault(MISSING, f"no {self._metric!r} so far{self.hint(list(self._names))}")
         return notices
+
+    def note_value(self, line: Line) -> None:
+        """Record that a line has the metric."""
+        self._told, self._since = dict(line.steps), ""
+
+    def _is_later(self, line: Line) -> bool:
+        """Whether a line may be about a later step than the last line with the metric; without a step, only if that had none."""
+        return not self._told or any(
+            not line.steps[word] <= self._told[word] for word in self._told.keys() & line.steps.keys()
+        )
+
+    @property
+    def doubt_at_the_end(self) -> str:
+        """Why the values so far are not all: the script told the metric at a later step, where it cannot be read; else empty."""
+        if not self._since:
+            return ""
+        return f"its last {self._metric!r} cannot be read with certainty ({self._since}): print {self._metric}=0.52, or call report()."
 
     @property
     def is_hopeless(self) -> str:
@@ -142,12 +164,13 @@ class MissingMetric:
                 "it is NaN."
             )
         if self._doubtful:
-            return f"{self._doubtful!r} is not a number that can be read with certainty: print {self._metric}=0.52, or call report()."
+            return f"{self._doubtful!r} is not a number that can be read with certainty: print {self._metric}=0.52, or call report(){self._or}."
         if self._partial:
             return (
                 f"{self._metric!r} appears only in lines about {self._partial}: print it once at the end of each step."
             )
-        broken = f" A row could not be read: {self._broken}." if self._broken else ""
+        what = "line" if self._file is None else "row"
+        broken = f" A {what} could not be read: {self._broken}." if self._broken else ""
         return f"{missing} {self._metric!r}{self.hint(list(self._names))}{broken}"
 
     @property
@@ -172,5 +195,5 @@ class MissingMetric:
         names = sorted(dict.fromkeys(names), key=lambda name: (name not in recurring, not _METRIC.search(name)))
         near = likeliest(self._metric, [name for name in names if name in recurring] or names)
         if not names:
-            return f"; it named no metric at all. Print `epoch 3: {self._metric}=0.52`, or call report()."
+            return f"; it named no metric at all. Print `epoch 3: {self._metric}=0.52`, or call report(){self._or}."
         return f"; it named {', '.join(names[:8])}" + (f". Did you mean {near!r}?" if near else ".")

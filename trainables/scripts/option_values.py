@@ -10,6 +10,7 @@ import math
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from search.domain.parameters import Float, Parameter
@@ -53,6 +54,13 @@ def wrong_value(command: str, known: Mapping[str, Flag], space: Space) -> str:
                 return (
                     f"{command!r}: the parameter {name!r} may be None, and no word says None to --{flag.name} ({_declared(flag, entry)}): "
                     f"the flag is left out, and the script trains with its default, {flag.default}. {_none_remedy(name, values, flag)}"
+                )
+            if lists := [value for value in wrong if isinstance(value, list) and not flag.takes_many]:
+                texts = [",".join(map(str, value)) if isinstance(value, list) else value for value in values]
+                return (
+                    f"{command!r}: --{flag.name} takes one value ({_declared(flag, entry)}), but the parameter {name!r} may be "
+                    f"{lists[0]!r}; let the script take several there, as with argparse's nargs='*', or write choice({texts!r}) and "
+                    "split the text in the script."
                 )
             return (
                 f"{command!r}: {_taken(flag, entry)}, but the parameter {name!r} may be {wrong[len(wrong) // 2]!r}; "
@@ -111,6 +119,8 @@ def _none_as_a_word(name: str, values: list[Any]) -> str:
 def _takes(flag: Flag, value: Any) -> bool:
     if value is None:  # the flag is left out
         return flag.default in ("", "None")
+    if isinstance(value, list):
+        return flag.takes_many and all(_takes(replace(flag, takes_many=False), each) for each in value)
     if not flag.kind:  # it may take anything
         return True
     try:

@@ -4,20 +4,20 @@
     read("epoch 3/20: valid_loss=0.52 (best 0.49)").steps                           {"epoch": 3.0}
 
 A number is never cut off. If the text after it makes it doubtful (`1.2.3`, `0,52`, `3/20`), there is no value, and
-`doubtful` returns that text. `Reader` combines lines that need their neighbours (a table, a heading `Epoch 3/20`, an
-inner progress bar).
+`doubtful` returns that text.
 """
 
 from __future__ import annotations
 
 import ast
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from trainables.scripts.line import COUNT, NOT_FINITE, NUMBER, Line, Value, number_of, whole
+from trainables.scripts.line import Line, Value, spelled
 from trainables.scripts.names import (
     ENVIRONMENT_STEPS,
     LETTER,
@@ -28,15 +28,31 @@ from trainables.scripts.names import (
     key_of,
     may_be_a_setting,
 )
+from trainables.scripts.numbers import (
+    COUNT,
+    GOES_ON,
+    NOT_FINITE,
+    NUMBER,
+    SECOND,
+    STEP_GOES_ON,
+    UNIT,
+    WHOLE,
+    decimals,
+    join_thousands,
+    number_of,
+    shows_thousands,
+    step_of,
+    whole,
+)
 
 NAME_LENGTH = 100  # characters before a number in which to look for its name
-LONGEST = 20_000  # characters of a line to read
+LONGEST = 20_000  # characters of a line to read, if it is not JSON or a Python dict
 _FULL_WIDTH = str.maketrans(
     {"：": ": ", "＝": "=", "，": ", ", "、": ", ", "；": "; ", "（": "(", "）": ")", "。": ". ", "％": "%"}
 )
 
-_UNIT = r"\s?(?:%|(?:ms|us|µs|ns|s|secs?|seconds?|min|h|hrs?|dB|[kKMG]i?B|Hz|px|bits|bpc|bpb|°C?|it/s|s/it|/s|/sec))"
-_ENDS = rf"(?:{_UNIT})?(?=$|\s|[;|)\]}}\"'±(]|,(?!\d)|\.(?=\s|$)|\+/-|:(?=\s|$))"
+_UNIT = rf"(?:\s?%|{UNIT})"
+_ENDS = rf"(?:{_UNIT})?(?=$|\s|[;|)\]}}\"±(]|[,'](?!\d)|\.(?=\s|$)|\+/-|:(?=\s|$))"
 _WORD = rf"{LETTER}(?:[\w{MARKS}/.@-]*[\w{MARKS}@])?(?:'s)?(?:\(\w[\w{MARKS}.-]*\))?"
 _VALUE = re.compile(rf"(?<![\w.])(?:{NUMBER}){_ENDS}", re.I)
 _NAME = re.compile(
@@ -49,22 +65,26 @@ _STEP = re.compile(
     r"(?P<word>(?:num[_ ])?time[_ ]?steps?|env(?:ironment)?(?:[_ ]steps?)?(?![_ ]?[A-Za-z])"
     r"|(?:current[ _]|train(?:er)?/)?(?:epoch|global[_ ]step|step|iteration|iter|num_updates|update|round|episode)"
     r"|(?:ep|it|(?P<plural>steps|epochs))(?=\s*[=:])|(?<=\[)(?:ep|it)(?=\s+\d))"
-    r"(?:_?(?:num(?:ber)?|idx|index|i))?(?:\((?P<split>\w+)\))?[\"']?\s*(?:[=:#_-]\s*|no\.?\s*)?[\"'\[(]*\s*"
-    r"(?P<number>(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?)(?:\s*(?:/|of)\s*(?P<total>\d{1,3}(?:,\d{3})+|\d+))?(?![\w.]*\w)[\"'\])]?",
+    r"(?:_?(?:num(?:ber)?|idx|index|i))?(?:\((?P<split>\w+)\))?[\"']?(?:\s*[=:#_]\s*|-(?=\d)|\s*-\s+|\s*no\.?\s*|\s*)[\"'\[(]*\s*(?P<minus>-)?"
+    rf"(?P<number>{WHOLE}(?:\.\d+)?(?:[eE][-+]?\d+)?)(?:\s*(?:/|of)\s*(?P<total>{WHOLE}))?"
+    rf"(?:(?=(?P<behind>{STEP_GOES_ON}))|(?![\w.]*\w))[\"'\])]?",
     re.I,
 )  # fmt: skip
 _COUNTED = re.compile(rf"(?<![\w{MARKS}/.-])(?P<word>{LETTER}[\w{MARKS}-]*)\s*[=:#]?\s*{COUNT}")
-_LEADING = re.compile(r"^[\s;]*(?:\[\s*(?P<bracket>\d+)\s*(?:/\s*\d+\s*)?\]|(?P<index>\d+):(?=\s))(?!\s*\[)")
-_LETTERS, _TURNS_INTO = re.compile(rf"{LETTER}+"), re.compile(r"\s*(?:->|-->|→|=>)")
+_LEADING = re.compile(
+    rf"^[\s;]*(?:\[\s*(?P<bracket>{WHOLE})(?P<behind>(?: \d{{3}})+(?!\d))?\s*(?:/\s*(?P<total>{WHOLE})(?: \d{{3}})*\s*)?\]"
+    r"|(?P<index>\d+):(?=\s))(?!\s*\[)"
+)
+_LETTERS = re.compile(rf"{LETTER}+")
 _COLUMN = re.compile(rf"\s*\|\s*{NUMBER}\s*(?:\||$)", re.I)  # one name, several columns
 _SEVERAL = re.compile(rf"[,\s]\s*{NUMBER}[^\[\]()]*[\])]", re.I)  # behind the first number of a list
 _LEADING_NUMBER = re.compile(NUMBER, re.I)
-_COUNTED_EPOCH = re.compile(r"(?<![\w.=:])(\d+)(?:st|nd|rd|th)?[ -]?epoch\b(?!\s*[=:#]?\s*\d)", re.I)
+_COUNTED_EPOCH = re.compile(r"(?<![\w.,'=:])(\d+)(?:st|nd|rd|th)?[ -]?epoch\b(?!\s*[=:#]?\s*\d)", re.I)
 _PROGRESS = re.compile(
     r"[\[(]\s*(\d+)\s*/\s*(\d+)\s*[\])(]|(?<![\w.])(\d+)\s*/\s*(\d+)(?=\s*(?:batches|\[|━|╸|╺|\d+(?::\d\d)+|.{0,60}?(?:it/s|s/it|s/step|s/epoch)))"
 )
-_BAR = re.compile(r"(?<![\d.])\d{1,3}%\s*\|[^|]*\||[━╸╺█▏▎▍▌▋▊▉]+|\[[=>.]{4,}\]")
-_RICH, _FAR = re.compile("[━╸╺]{4}"), " " * 8  # it wraps a bar that is wider than its terminal
+_PLACE = re.compile(rf"\[\s*{WHOLE}\s*/\s*{WHOLE}\s*\]")
+BARS = re.compile(r"(?<![\d.])\d{1,3}%\s*\|[^|]*\||[━╸╺█▏▎▍▌▋▊▉]+|\[[=>.]{4,}\]")
 _DRAWN_BAR = re.compile(  # up to its end, as tqdm draws it; what follows was printed behind it
     r".*(?:\d{1,3}%\|[#█=>*.-]*[\d▏▎▍▌▋▊▉]? *\|\s*(?:[\d.]+\w*/[\d.]+\w*\s*)?(?:\[\d+:\d\d[^\]]*\])?"
     r"|\b\d{1,9}\w{1,9} \[\d+:\d\d(?::\d\d)?, [^\]]*/[^\]]*\])\s*"
@@ -75,7 +95,10 @@ _STAMPS = re.compile(
     r"|(?<![\w.])(?:\d+ days?, )?\d{1,3}(?::\d\d){1,2}(?:[.,]\d+)?(?![\w:])"
     r"|^[IWEF]\d{4} [\d:.]+ +\d+ [\w.]+:\d+\]|[\w/.-]+\.py:\d+"
 )
-_LEVEL = re.compile(r"^[^=]{0,120}?\b(?:INFO|WARNING|DEBUG|ERROR)\b(?::[\w.]+:)?[\]:)\s|-]*")
+_LEVEL = re.compile(  # not a word of a metric's name: `TEST ERROR: 0.5`
+    rf"^[^=]{{0,120}}?\b(?P<level>INFO|WARNING|DEBUG|ERROR)\b(?!\s*[:=]?\s*(?:{NUMBER}){_ENDS})(?::[\w.]+:)?[\]:)\s|-]*"
+)
+_SHARE = re.compile(r"(?<![\w.])(?P<number>\d+(?P<point>\.?)\d*)\s*(?P<percent>%?)\s*$")
 _METER = re.compile(r"\d\s*\(\s*[\d.]+\s*\)")  # the last batch's value, and the mean so far
 _COLOURS = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _WRAPPED = re.compile(
@@ -83,22 +106,30 @@ _WRAPPED = re.compile(
     rf"\(\s*(?P<list>\[+)?\s*(?P<number>{NUMBER})\s*(?(list)\]+)\s*(?:,[^()]*(?:\([^()]*\)[^()]*)*)?\)"
     rf"|<tf\.Tensor:[^<>]*numpy=(?P<tensor>{NUMBER})>"
 )
+_OF_THE_BEST = re.compile(  # before a step: `(best 0.43, epoch 6)`, `best 0.43 at epoch 6`
+    r"[(\[][^()\[\]]*\b(?:best|lowest|highest|previous)(?![a-z])[^()\[\]]*$"
+    r"|\b(?:best|lowest|highest|previous)(?![a-z])[^()\[\];|]*\d\s*(?:at|@|in|from|on)\s*$",
+    re.I,
+)
 _HEADING = re.compile(
     r"^[\W\d_]*(?:(?:train|training|start|starting|running|learning|begin|beginning|end of|eval|evaluating|validat\w+|finished)\b[\W_]*)?$",
     re.I,
 )
-_BARE = re.compile(  # outside of what stands in quotes
+BARSE = re.compile(  # outside of what stands in quotes
     rf"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(?<=[:,\[ ])([-+]?{NOT_FINITE})(?=\s*[,\]}}])""", re.I
 )
 
 
-def read(text: str, names: Sequence[str] = ()) -> Line:
-    """The content of one line. `names`: of which any signs are part if they stand in the line: `mAP@[.5:.95]`."""
+def read(text: str, names: Sequence[str] = (), *, thousands: bool = False) -> Line:
+    """The content of one line. `names`: of which any signs are part if they stand in the line: `mAP@[.5:.95]`; `thousands`:
+    commas are known to separate them."""
     text = visible(text)
-    if not re.search(r"\d|nan|inf", text, re.I) or len(text) > LONGEST:
-        return Line(text[:LONGEST])
-    if re.match(r"\s*wandb:", text):
+    if len(text) > LONGEST:
+        return _of_long(text, names)
+    if not re.search(r"\d|nan|inf", text, re.I):
         return Line(text)
+    if re.match(r"\s*wandb:", text):
+        return Line()
     plain = _WRAPPED.sub(lambda found: found["number"] or found["tensor"], text)
     begin = plain.find("{")
     if begin >= 0 and isinstance(found := structure(plain[begin:].rstrip()), dict):
@@ -114,8 +145,12 @@ def read(text: str, names: Sequence[str] = ()) -> Line:
     for alias, name in aliases.items():
         plain = re.sub(rf"(?<![\w/.-]){re.escape(name)}(?![\w/@(\[])", alias, plain)
     plain = plain.translate(_FULL_WIDTH)
-    progress = [(int(found[1] or found[3]), int(found[2] or found[4])) for found in _PROGRESS.finditer(plain)]
-    steps, heading, plain, own = _take_steps(_LEVEL.sub(" ; ", _STAMPS.sub(" ; ", plain)))
+    progress = [
+        (int(found[1] or found[3]), int(found[2] or found[4]))
+        for found in _PROGRESS.finditer(plain)
+        if not (found[1] and _is_share(plain[: found.start()], int(found[1]), int(found[2])))
+    ]
+    steps, heading, plain, own = _take_steps(_without_level(_STAMPS.sub(" ; ", plain), names))
     inner = [place for place in progress if place not in own]
     counted = {
         key_of(found["word"]): (whole(found["number"]), int(whole(found["total"])))
@@ -123,8 +158,34 @@ def read(text: str, names: Sequence[str] = ()) -> Line:
     }
     is_progress = any(done < total for done, total in inner) or bool(inner and _METER.search(plain))
     counted |= {word: place for place, word in own.items() if word}
-    values = tuple(_by_own_name(value, aliases) for value in _values(_BAR.sub(" ; ", plain)))
+    plain = BARS.sub(" ; ", plain)
+    values = tuple(_values(plain))
+    if thousands or any(shows_thousands(value.text) for value in values):
+        values = tuple(_values(join_thousands(plain)))
+    values = tuple(_by_own_name(value, aliases) for value in values)
     return Line(text, values, steps, heading, is_progress, counted)
+
+
+def _of_long(text: str, names: Sequence[str]) -> Line:
+    """A line that is too long for all but JSON or a Python dict; it says so if it has one of the names."""
+    found = structure(text.strip()) if text.lstrip().startswith("{") else None
+    if isinstance(found, dict):
+        return of_mapping(text[:LONGEST], found)
+    if not any(re.search(spelled(name), text, re.I) for name in names):
+        return Line(text[:LONGEST])
+    return Line(text[:LONGEST], broken=f"it has {len(text):,} characters, and only JSON may have more than {LONGEST:,}")
+
+
+def _is_share(before: str, done: int, total: int) -> bool:
+    """Whether a fraction in brackets is the number before it, as in `acc 62.5% (5/8)`, and no progress."""
+    found = _SHARE.search(before[-NAME_LENGTH:])
+    if found is None or not total or not found["percent"] + found["point"]:
+        return False
+    number, digit = number_of(found["number"]), 0.5 * 10.0 ** -decimals(found["number"])
+    scales = (100,) if found["percent"] else (1, 100)
+    return any(
+        abs(number - scale * done / total) <= digit + scale / total for scale in scales
+    )  # of a count cut to a whole one
 
 
 def _by_own_name(value: Value, aliases: Mapping[str, str]) -> Value:
@@ -139,82 +200,6 @@ def measured(line: str) -> dict[str, float]:
     """
     found = read(line)
     return {value.name: value.number for value in reversed(found.values)} | dict(found.steps)
-
-
-_SAYING = r"epoch|step|iter|update|round|episode|=|(?:[^\W\d]|[@\"'\])])(?::(?: |[-.\d])|：)|\[\d+\]|^\s*\d+[:/]"  # signs of a useful line
-
-
-class Reader:
-    """Reads the lines of one stream in order; earlier lines help to understand later ones."""
-
-    def __init__(
-        self, names: Sequence[str] = (), steps: Mapping[str, float] | None = None, horizon: int | None = None
-    ) -> None:
-        ends = [re.split(r"[\s_/.-]+", name.strip())[-1] for name in names]
-        self._names, self._horizon = tuple(names), horizon
-        self._worth = re.compile("|".join([_SAYING, *(re.escape(end.lower()) for end in ends)]))
-        self.steps = dict(steps or {})  # of the last heading
-        self._columns: list[str] = []  # of a table, while its rows last
-        self._repeats = False  # whether the next line repeats an earlier one ("best iteration is:")
-        self._is_wrapped = False  # whether the next line, if it is indented so far, is the rest of a bar (Rich)
-
-    def read(self, text: str) -> Line | None:
-        """The content of a line; None for a line without anything of interest, as most are."""
-        is_rest = self._is_wrapped and text.startswith(_FAR)
-        if not self._columns and not self._worth.search(text.lower()):
-            self._is_wrapped = is_rest
-            return None
-        line = read(text, self._names)
-        self._is_wrapped = is_rest or (line.is_progress and bool(_RICH.search(text)))
-        if is_rest:
-            return replace(line, is_heading=False, is_progress=True)
-        if self._repeats:
-            self._repeats = False
-            return Line(line.text)
-        self._repeats = bool(re.search(r"\bbest\b[^:]*:\s*$", line.text, re.I))
-        line = self._count_alone(self._row(line))
-        if line.is_heading:
-            self.steps = {**self.steps, **line.steps}
-        return self.below(line)
-
-    def below(self, line: Line) -> Line:
-        """The line with the steps of the heading above it, if it names none."""
-        return replace(line, steps=dict(self.steps)) if not line.steps and self.steps else line
-
-    def _count_alone(self, line: Line) -> Line:
-        """A line of nothing but a count up to the horizon, such as `[batch=100/1000]:`, is a heading, whatever its word."""
-        if line.values or line.steps or line.is_progress:
-            return line
-        found = {word: number for word, (number, total) in line.counted.items() if total == self._horizon}
-        return replace(line, steps=found, is_heading=True) if found else line
-
-    def _row(self, line: Line) -> Line:
-        bare = _BAR.sub("  ", re.sub(r"\d+%.*$", "", line.text) if _BAR.search(line.text) else line.text)
-        cells = [cell for cell in re.split(r"\s{2,}|\t+|\s*[|│┃]\s*", bare.strip(" |│┃:\t")) if cell]
-        numeric = [_cell(cell) for cell in cells]
-        if len(cells) >= 2 and not line.values and all(re.match(rf"#$|{LETTER}", cell) for cell in cells):
-            self._columns = cells
-            return replace(line, is_heading=False)
-        if self._columns[:1] == ["#"] and len(cells) == len(self._columns) - 1:
-            self._columns = self._columns[1:]  # the sign of a comment, not a column
-        if len(cells) != len(self._columns) or sum(number is not None for number in numeric) < 2:
-            if cells and not re.fullmatch(r"[\W_]*", line.text) and not line.is_progress:
-                self._columns = []
-            return line
-        steps, values = dict(line.steps), []
-        for name, number in zip(self._columns, numeric, strict=True):
-            if number is None:
-                continue
-            if (key := "step" if name == "#" else key_of(name)) in STEP_WORDS:
-                steps[key] = number_of(number)
-            else:
-                values.append(Value(name if "(" in name else name.rstrip(")"), number))
-        return replace(line, values=tuple(values), steps=steps, is_heading=bool(steps), is_progress=False)
-
-
-def _cell(cell: str) -> str | None:
-    found = re.fullmatch(rf"({NUMBER})(?:{_UNIT}|\s*/\s*\d+|:|G)?", cell, re.I)
-    return found[1] if found else None
 
 
 def visible(text: str) -> str:
@@ -244,7 +229,7 @@ def structure(text: str) -> dict[Any, Any] | list[Any] | None:
     """The JSON or the Python literal that a text is; None if it is none. NaN may stand in it as any language prints it."""
     if not text.endswith(("}", "]")):
         return None
-    for body in (text, _BARE.sub(lambda found: found[1] or f'"{found[2]}"', text)):
+    for body in (text, BARSE.sub(lambda found: found[1] or f'"{found[2]}"', text)):
         for parse in (json.loads, ast.literal_eval):
             try:
                 found = parse(body)
@@ -262,9 +247,10 @@ def of_mapping(text: str, found: Mapping[Any, Any], number: str = NUMBER) -> Lin
     others: dict[str, str] = {}
     for name, value in _flat(found):
         shown = value.strip() if isinstance(value, str) else "null" if value is None else repr(value)
-        if isinstance(value, bool) or not re.fullmatch(number, shown, re.I):
+        is_step = (key := key_of(name).removeprefix("train_")) in STEP_WORDS
+        if isinstance(value, bool) or not re.fullmatch(f"{number}|{WHOLE}" if is_step else number, shown, re.I):
             others[name] = shown
-        elif (key := key_of(name).removeprefix("train_")) in STEP_WORDS:
+        elif is_step:
             steps.setdefault(key, number_of(shown))
         else:
             values.append(Value(name, shown))
@@ -281,6 +267,20 @@ def _flat(found: Mapping[Any, Any], before: str = "") -> Iterator[tuple[str, Any
             yield f"{before}{name}", value
 
 
+def _without_level(text: str, names: Sequence[str] = ()) -> str:
+    """The text without a log level and what log formats put before it: time stamps, names, brackets. A step before it stays."""
+    found = _LEVEL.match(text)
+    if found is None or any(
+        re.search(rf"{spelled(name)}\s*[=:|]?\s*[-+.\d]", text, re.I) is not None
+        for name in names
+        if found["level"] in name.upper()
+    ):
+        return text
+    before = text[: found.start("level")]
+    has_step = _STEP.search(before) or _PLACE.search(before)
+    return f"{before if has_step else ''} ; {text[found.end() :]}"
+
+
 def _take_steps(text: str) -> tuple[dict[str, float], bool, str, dict[tuple[float, int], str]]:
     """The steps that a line names, whether it begins with one, the rest of it, and the `3/20` of steps with their words."""
     steps: dict[str, float] = {}
@@ -291,12 +291,14 @@ def _take_steps(text: str) -> tuple[dict[str, float], bool, str, dict[tuple[floa
         nonlocal heading
         before, split = (found["before"] or "").lower(), (found["split"] or "").lower()
         key = key_of(found["word"]).removesuffix("s") if found["plural"] else key_of(found["word"])
-        told = found["number"].replace(",", "")
+        number = math.nan if found["minus"] else step_of(found["number"], found["behind"])
         if before == "total" and key in ENVIRONMENT_STEPS:
             before, key = "", f"total_{key}"
-        place = (float(told), int(whole(found["total"]))) if found["total"] and told.isdigit() else None
+        place = (number, int(whole(found["total"]))) if found["total"] and number.is_integer() else None
         if place is not None:
             places[place] = ""
+        if _OF_THE_BEST.search(found.string[: found.start("word")]):
+            return " ; "
         if before in ("best", "last", "from", "until", "till", "since", "previous", "max", "total"):
             return " ; "
         if split in ("val", "test") and "iter" in key:  # it counts the batches of an evaluation
@@ -307,14 +309,13 @@ def _take_steps(text: str) -> tuple[dict[str, float], bool, str, dict[tuple[floa
             heading = bool(_HEADING.match(found.string[: found.start()]))
         elif before == "of":
             heading = bool(re.match(r"^[\W_]*end\s*$", found.string[: found.start()], re.I))
-        steps.setdefault(key, float(told))
+        steps.setdefault(key, number)
         return f" ; {split} ; "
 
     if (leading := _LEADING.match(text)) and not _STEP.search(text[: leading.end() + 1]):
-        steps["index"] = float(leading["bracket"] or leading["index"])
-        if "/" in leading.group():
-            number, total = re.findall(r"\d+", leading.group())[:2]
-            places[float(number), int(total)] = "index"
+        steps["index"] = step_of(leading["bracket"] or leading["index"], leading["behind"])
+        if leading["total"] and not leading["behind"]:
+            places[steps["index"], int(whole(leading["total"]))] = "index"
         text = " ; " + text[leading.end() :]
     if counted := _COUNTED_EPOCH.search(text):
         steps.setdefault("epoch", float(counted[1]))
@@ -331,7 +332,7 @@ def progress_in(text: str) -> dict[int, int]:
 
 def before_step(text: str) -> str:
     """The text of a line before the step that it names, else before its first number; without its time stamp."""
-    plain = _LEVEL.sub(" ; ", _STAMPS.sub(" ; ", visible(text)))
+    plain = _without_level(_STAMPS.sub(" ; ", visible(text)))
     found = _STEP.search(plain)
     return plain[: found.start("number")] if found else re.split(r"\d", plain, maxsplit=1)[0]
 
@@ -355,6 +356,8 @@ def _values(text: str) -> Iterator[Value]:
         position = number.end()
         is_list = found.group().rstrip()[-1:] in ("[", "(") and _SEVERAL.match(text, position)
         in_columns = "|" in found.group() and _COLUMN.match(text, position)
-        if not (is_list or in_columns or _TURNS_INTO.match(text, position)):
-            text_of = _LEADING_NUMBER.match(number.group())[0]  # type: ignore[index]
-            yield Value(name, text_of, split, number.group()[len(text_of) :].strip())
+        text_of = _LEADING_NUMBER.match(number.group())[0]  # type: ignore[index]
+        unit = number.group()[len(text_of) :].strip()
+        goes_on = GOES_ON.match(text, position) or (not unit and SECOND.match(text, position))
+        if not (is_list or in_columns or goes_on):
+            yield Value(name, text_of, split, unit)

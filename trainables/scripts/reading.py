@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from search.work import ProcessError
 from trainables.scripts.line import Value
 
+OR_PATTERN = ", or write Script(pattern=…)"  # for printed lines of a program that may not be changed
+
 
 class Refused(ProcessError):
     """The script's output cannot be recorded without a guess."""
@@ -57,3 +59,8 @@ class Reading:
     def place(self) -> str:
         """Where the value stands."""
         return "call" if self.logged or self.reported else "line" if self.row is None else "row"
+
+    def another_count(self, key: str) -> str | None:
+        """Another count of steps, such as current_steps, that is none of all steps."""
+        words = {**self.counts, **self.steps}
+        return next((word for word in words if word != key and "step" in word and "total" not in word), None)

@@ -27,9 +27,9 @@ from trainables.scripts.line import Value
 from trainables.scripts.notices import Notices
 from trainables.scripts.own_file import naming_own_file
 from trainables.scripts.process import GRACE, LAST_WORDS, ScriptProcess, end_leftovers
-from trainables.scripts.reading import Reading, TrainsOn
-from trainables.scripts.saving import CLOSE, LATER, Saves
-from trainables.scripts.skipped_steps import why_not_its_own
+from trainables.scripts.reading import Reading, Refused, TrainsOn
+from trainables.scripts.saving import CLOSE, LATER, Saves, keeps
+from trainables.scripts.skipped_steps import why_counted_anew, why_not_its_own
 from trainables.scripts.starting_over import begin_counting_anew, why_over
 from trainables.scripts.step_count import COUNTED, REPORTED, StepCount
 from trainables.scripts.trial_folder import (
@@ -71,7 +71,9 @@ class ScriptRun(Run):
         self._step = max(assignment.recorded, assignment.parent_step)  # the last step yielded
         self._answered = -1
         self._process: ScriptProcess | None = None
-        self._is_foreign = False  # whether this start has gone on from another trial's checkpoint
+        self._is_void = (
+            False  # whether this start tells nothing more: a line was refused, or its checkpoint is another trial's
+        )
         self._items = self._carry_out()
 
     def __next__(self) -> Progress | None:
@@ -103,13 +105,13 @@ class ScriptRun(Run):
         self._start()
         try:
             yield from self._watch()
+        except (Refused, ScriptFailed):
+            self._is_void = True
+            raise
         finally:
             self._leave()
-            self.told_at_end = (
-                *filter(None, [self._saves.cut_off]),
-                *self._notices.trains_on(),
-                *self._notices.clash(),
-            )
+            cut_off = [self._saves.cut_off] if self._saves.cut_off else []
+            self.told_at_end = (*cut_off, *self._notices.trains_on(), *self._notices.clash())
             if (told := self._folder.tail(RETURNED)) and self._notices.is_first_with("returned"):
                 self.told_at_end += (told,)
 
@@ -191,6 +193,7 @@ class ScriptRun(Run):
         if self._memory.get("started") and not self._count.values and not folder.is_empty:
             self._find_the_beginning()
         self._memory["started"] = self._memory.get("started", 0) + 1
+        self._memory["kept"] = keeps(folder, self._channels.file.paths)  # when it starts
         folder.clear()
         self._count.begin()
         self._saves = Saves(folder, self._memory, lambda: self._channels.file.paths)
@@ -264,7 +267,7 @@ class ScriptRun(Run):
 
     def _settle(self, reading: Reading) -> dict[str, Any] | None:
         """Record a reading as a step; None if the step is known already."""
-        if self._is_foreign:
+        if self._is_void:
             return None
         before, own = dict(self._memory), None if self._count.has_begun else sorted(self._count.values)
         others = [*self._folder.memories_of_others(COMPARED)] if self._count.kind is None else []
@@ -300,8 +303,10 @@ class ScriptRun(Run):
             )
         if not why and step is not None and own is not None and self._count.kind != COUNTED:
             why, is_certain = why_not_its_own(step, own, self._folder, self._memory, self._channels.file.paths)
+        elif not why and own and self._count.kind != COUNTED and self._memory.get("kept"):
+            why = why_counted_anew(reading, self._count.last, self._count.values)
         if why and is_certain:
-            self._is_foreign = True
+            self._is_void = True
             self._channels.forget()
             raise self._script.failure(why)
         if why:
@@ -309,9 +314,13 @@ class ScriptRun(Run):
 
     def _settle_all(self, has_ended: bool) -> None:
         """Record all pending readings, without yielding them yet."""
-        while self._listen(has_ended) or self._heard or self._channels.has_more:
-            while self._heard:
-                self._settle(self._heard.popleft())
+        try:
+            while self._listen(has_ended) or self._heard or self._channels.has_more:
+                while self._heard:
+                    self._settle(self._heard.popleft())
+        except (Refused, ScriptFailed):
+            self._channels.forget()  # or the trial would fail again when the script is mended
+            raise
 
     def _report(self, row: Mapping[str, Any], seconds: float) -> Progress:
         self._step = row["step"]
@@ -348,7 +357,7 @@ class ScriptRun(Run):
             process.end()
             self._saves.end(code)
             self._remember()
-            if self._is_foreign:
+            if self._is_void:
                 self._channels.forget()
         with contextlib.suppress(ScriptFailed), self._notices.closing_lines():  # at this point nobody needs the error
             try:

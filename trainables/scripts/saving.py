@@ -183,6 +183,11 @@ class Saves:
         return inside.parts[0] != PLACE and path not in self._apart and not is_log(inside)
 
 
+def keeps(folder: TrialFolder, metrics: Collection[Path]) -> bool:
+    """Whether the trial's folder has a file to go on from, beside its logs and its files with `metrics`."""
+    return not all(is_log(path.relative_to(folder.path)) for path in folder.files.difference(metrics))
+
+
 def is_log(path: Path) -> bool:
     """Whether a file in a trial's folder is none to go on from, as far as its name tells.
 

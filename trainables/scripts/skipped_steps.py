@@ -1,19 +1,25 @@
-"""A script that goes on beyond its record: it has loaded a checkpoint that is newer than its own last step.
+"""A script whose first step after a resume does not fit its record.
 
-Its own checkpoint may be: a step is missing if the script was killed after it had saved the checkpoint and before it told
+If it goes on beyond the record, it has loaded a checkpoint that is newer than its own last step. Its own checkpoint may be: a step is missing if the script was killed after it had saved the checkpoint and before it told
 the step, and more of them if it buffers what it prints. Otherwise the checkpoint is another trial's, and what follows is
 the training of another configuration.
+
+If it begins at its first step again, with another value, it may start over, and be trained a little differently each time.
+Or it goes on from its checkpoint and counts anew ("Epoch 1" of the rest): then its values are at wrong steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from trainables.scripts.line import Value
+from trainables.scripts.reading import Reading
 from trainables.scripts.shared_files import REMEDY, at_one_place, has_checkpoint, shared
 from trainables.scripts.trial_folder import COMPARED, TrialFolder
 
 SURELY = 2  # steps: one may be saved and not told
+NEARLY = 0.01  # by which a value may differ when the same training is repeated
 
 
 def skipped(step: int, own: Sequence[int], others: Iterable[Sequence[int]]) -> list[int]:
@@ -63,3 +69,27 @@ def why_not_its_own(
         f"{'has' if is_certain else 'may have'} loaded a checkpoint that is not its own, and {where}{':' if paths else ','} {REMEDY}"
     )
     return text, is_certain
+
+
+def why_counted_anew(reading: Reading, step: int, values: Mapping[int, Value]) -> str:
+    """That a start which had a checkpoint repeats the first step on record with the value of a later one; empty if not."""
+    first, last = min(values, default=0), max(values, default=0)
+    if step != first or is_repeated(reading.value, values[first], values[last]):
+        return ""
+    return (
+        f"the script was started again with its checkpoint and counts from its first step again: {reading} says {reading.value.text}, "
+        f"step {step} on record is {values[step].text}. If it continues its training, {reading.verb} the steps since its first start "
+        "(the epoch of the checkpoint added), or call report() with them. If it starts over, seed it with TRIAL_SEED"
+    )
+
+
+def is_repeated(new: Value, known: Value, last: Value) -> bool:
+    """Whether a value at the first step is that of a repeated training, not of a training continued after the `last` one.
+
+    >>> is_repeated(*(Value("loss", text) for text in ("2.21", "2.28", "0.83")))  # on a GPU, or with another seed
+    True
+    >>> is_repeated(*(Value("loss", text) for text in ("0.67", "2.28", "0.83")))
+    False
+    """
+    apart = abs(new.number - known.number)
+    return new.repeats(known) or apart <= NEARLY * abs(known.number) or apart < abs(new.number - last.number)

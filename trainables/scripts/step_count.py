@@ -9,15 +9,17 @@ number in the wrong place for ever.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from trainables.scripts import beginning
+from trainables.scripts.headings import uneven_headings
 from trainables.scripts.line import Value
-from trainables.scripts.names import ENVIRONMENT_STEPS, STEP_WORDS, key_of, may_be_a_setting
+from trainables.scripts.names import ENVIRONMENT_STEPS, LETTER, STEP_WORDS, key_of, may_be_a_setting
 from trainables.scripts.phases import is_another
-from trainables.scripts.reading import Reading, Refused, TrainsOn, TwoValues
+from trainables.scripts.reading import OR_PATTERN, Reading, Refused, TrainsOn, TwoValues
 
 OWN, COUNTED, REPORTED = "own", "counted", "reported"
 SEEN = 3  # lines without a step after which a number in them that grows evenly is noticed
@@ -25,6 +27,8 @@ EVENLY = 0.1  # by which two differences may differ: episodes end some steps ear
 FAR = 10_000  # steps: a longer training prints no line for each of them
 FINER = 20  # times as fast as the count that is taken: then the horizon may be meant of it
 _OF_TRAINER = " Of transformers' Trainer, read Script(file='FOLDER/checkpoint-*/trainer_state.json'), or add the TransformersCallback."
+UNNAMED = "If the number behind {!r} is the step, write Script(pattern=…)"
+LETTERS = re.compile(LETTER)
 NO_COUNT = {"time", "elapsed", "eta", "seconds", "secs", "sec", "memory", "mem", "correct", "lr", "seed"}
 
 
@@ -51,6 +55,9 @@ class StepCount:
     _last: int = 0  # last step of this start …
     _last_reading: Reading | None = None
     _passed_over: bool = False
+    _passed: dict[str, float] = field(
+        default_factory=dict
+    )  # the first numbers of other words, in lines without the key
     _differs: bool = False
     _counts: list[dict[str, float]] = field(default_factory=list)  # of the first lines that are counted
     _recent: list[tuple[int, Reading]] = field(default_factory=list)  # the last steps
@@ -60,7 +67,7 @@ class StepCount:
         self._last, self._last_reading, self.counted = 0, None, 0
         self._passed_over = self._differs = False
         self.beyond = ""
-        self._counts, self._recent = [], []
+        self._counts, self._recent, self._passed = [], [], {}
 
     @property
     def kind(self) -> str | None:
@@ -173,11 +180,16 @@ class StepCount:
                 f"{reading} does not name its step with certainty; by the order of the {reading.place}s it would be step {self.counted} of "
                 f"{self.horizon}. "
                 + (
-                    f"If {word!r} is the step, write Script(step={word!r}); if not, {verb}"
+                    (
+                        f"If {word!r} is the step, write Script(step={word!r})"
+                        if LETTERS.search(word)
+                        else UNNAMED.format(word)
+                    )
+                    + f"; if not, {verb}"
                     if word
                     else verb.capitalize()
                 )
-                + f" the step in each {reading.place} (step=300)."
+                + f" the step in each {reading.place} (step=300){OR_PATTERN * (reading.verb == 'print')}."
             )
 
     def _may_be_the_step(self, word: str) -> bool:
@@ -187,6 +199,8 @@ class StepCount:
             return False
         told = [counts[word] for counts in self._counts]
         if self.horizon > FAR:
+            return True
+        if len(told) == 2 and told[1] == 2 * told[0] > 2:  # 10, 20
             return True
         if len(told) < SEEN or told in ([0, 1, 2], [1, 2, 3]):
             return False
@@ -199,6 +213,13 @@ class StepCount:
                 f"{reading} names no step, and before the script was interrupted its {reading.place}s did "
                 f"({self.memory['key']}=…); {reading.verb} the step in every {reading.place}, also after a resume."
             )
+        told = {word: number for word, number in reading.steps.items() if number > self._passed.get(word, number)}
+        if word := next(iter(told), None):  # a closing line would come once
+            raise Refused(
+                f"two counts have {self.metric!r}: its first lines count {self.memory['key']}, {reading} counts {word} {told[word]:g}, such "
+                f"as those of training and evaluation. Ask for a name that only one of them has{OR_PATTERN}."
+            )
+        self._passed = {**reading.steps, **self._passed}
         if not self._passed_over:
             self._passed_over = True
             self.notices.append(f"skipped, because it names no {self.memory['key']}: {reading}")
@@ -206,13 +227,17 @@ class StepCount:
     def _by_step(self, reading: Reading, key: str) -> int | None:
         number = reading.steps[key]
         if math.isnan(number):
-            raise Refused(f"{reading} gives {key} with rounded digits; {reading.verb} all of them.")
+            raise Refused(
+                f"{reading} gives {key} with rounded digits, or in a doubtful form; {reading.verb} all digits alone, as in {key}=1000."
+            )
         if not number.is_integer():
             raise Refused(
                 f"{key}={number:g} in {reading} is not a whole step; evaluate at the end of each {key}, or "
                 + (
                     "set the sweep's steps to the number of updates, which the Trainer calls max_steps."
                     if reading.logged and "eval_runtime" in reading.text
+                    else f"write Script(step={other!r})."
+                    if (other := reading.another_count(key))
                     else f"{reading.verb} another count in the {reading.place} and name it: Script(step='step')."
                     f"{_OF_TRAINER * ('eval_runtime' in reading.text)}"
                 )
@@ -265,6 +290,8 @@ class StepCount:
         self._notice_a_doubt(reading, key, step)
         self._last, self._last_reading = step, reading
         self._notice_another_phase(reading, step)
+        if why := uneven_headings(self._recent, key, self.metric):
+            self.news["uneven"] = why
         if known is not None:
             if not known.repeats(reading.value) and not self._differs and step > self.memory.get("again", 0):
                 self._differs, self.memory["again"] = True, step  # in a later start the same line may be read once more

@@ -19,8 +19,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trainables.scripts.line import NUMBER, Line, Value, number_of
+from trainables.scripts.line import Line, Value
 from trainables.scripts.names import ENVIRONMENT_STEPS, LETTER, SAME, SPLITS, STEP_WORDS, key_of
+from trainables.scripts.numbers import NUMBER, number_of, step_in
 from trainables.scripts.printed import visible
 
 MOST = 1000  # rows of a table: more are no table of results
@@ -97,21 +98,25 @@ class Tables:
 def record_of(rows: Sequence[Row], horizon: int | None = None) -> Line | None:
     """The content of a table as one line; None if no row has a number. A step that is printed
     with rounded digits is NaN."""
-    found = [row for row in _grouped(rows) if row.is_number]
-    if not found:
+    found = [row for row in _grouped(rows) if row.is_number or row.shown[:1].isdigit()]
+    if not any(row.is_number for row in found):
         return None
     often = Counter(row.name for row in found)
-    values, steps, shown = list[Value](), dict[str, float](), list[str]()
+    values, steps, shown, others = list[Value](), dict[str, float](), list[str](), dict[str, str]()
     for row in found:
         alone = often[row.name] == 1 or not row.group  # else nobody knows which of the groups the short name is about
         whole_name = f"{row.group}/{row.name}" if row.group else row.name
         name = row.name if alone else whole_name
-        values.append(Value(name, row.shown.rstrip("%"), SAME.get(row.group, row.group) if alone else ""))
         shown.append(f"{whole_name}={row.shown}")
-        word, number = count_in(row.name), number_of(row.shown.rstrip("%"))
-        if word and number.is_integer() and row.group not in {*SPLITS} - {"train"}:
+        if row.is_number:
+            values.append(Value(name, row.shown.rstrip("%"), SAME.get(row.group, row.group) if alone else ""))
+            number = number_of(row.shown.rstrip("%"))
+        else:
+            others[name], number = row.shown, step_in(row.shown)
+        is_step = number.is_integer() or not row.is_number
+        if is_step and (word := count_in(row.name)) and row.group not in {*SPLITS} - {"train"}:
             steps.setdefault(word, math.nan if "e" in row.shown.lower() else number)  # 1.02e+03 may be 1024
-    return Line(", ".join(shown), tuple(values), steps, counted=_at_the_end(steps, horizon))
+    return Line(", ".join(shown), tuple(values), steps, counted=_at_the_end(steps, horizon), others=others or None)
 
 
 def _at_the_end(steps: dict[str, float], horizon: int | None) -> dict[str, tuple[float, int]]:

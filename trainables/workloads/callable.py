@@ -51,7 +51,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from search.records import Config
 from search.wording import shown
-from search.work import SCRIPT, Assignment
+from search.work import FUNCTIONS, SCRIPT, Assignment
 from trainables.contract import OwnTraining
 from trainables.execution import call
 from trainables.execution.foreign_functions import expects_a_trial
@@ -146,8 +146,10 @@ class FromFunction(OwnTraining):
 
         def arguments(config: Config, _: Mapping[str, Any]) -> list[str]:
             """Write the function to a file and return the command that runs it."""
-            path = assignment.folder / "train.pickle"
-            call.write(path, self.train, config, self.metric, self.horizon)
+            path, shared = assignment.folder / "train.pickle", assignment.folder
+            if assignment.prepared is not None and assignment.prepared.parent in assignment.folder.parents:
+                shared = assignment.prepared.parent  # the run's; a replay, in another place, leaves it as it is
+            call.write(path, shared / FUNCTIONS, self.train, config, self.metric, self.horizon)
             return call.command(path)
 
         program = Program(self.metric, self.metrics, self.horizon, arguments, reports=True)

@@ -42,7 +42,7 @@ from trainables.contract import CommandLine
 from trainables.scripts import base_config, config_file
 from trainables.scripts.asking import ask, asked, mistyped_subcommand, surely, why_unanswered
 from trainables.scripts.command_flags import wrong_flag
-from trainables.scripts.entry_point import entry_point, roots
+from trainables.scripts.entry_point import entry_point
 from trainables.scripts.flags import (
     Flag,
     command_words,
@@ -58,6 +58,7 @@ from trainables.scripts.flags import (
 from trainables.scripts.hydra_apps import shared_outputs, without_overrides
 from trainables.scripts.launchers import fixed_port, more_processes
 from trainables.scripts.option_values import unsaid_none, wrong_value
+from trainables.scripts.pattern import refuse_pattern
 from trainables.scripts.printed import measured as measured
 from trainables.scripts.programs import no_program, refuse_missing_module, refused_by_make, why_not_started
 from trainables.scripts.runners import container_doubt, detaches, import_remedy, withholds_output
@@ -65,7 +66,6 @@ from trainables.scripts.shared_files import IN_OWN_FOLDER, has_checkpoint
 from trainables.scripts.shell_scripts import lost_parameter, starts_a_shell
 from trainables.scripts.source_names import never_prints
 from trainables.scripts.started_files import started_files
-from trainables.source_files import imported_files, source
 
 if TYPE_CHECKING:
     from search.space import Space
@@ -87,7 +87,8 @@ class Script(CommandLine):
     """Runs `command`, which reports `metric` up to its step `horizon`.
 
     `metrics`: others to record. `file`: read the metrics there and not from the output; a path relative to
-    TRIAL_FOLDER, wildcards allowed. `step`: the script's word for its steps, if its lines name several. `flag`: how to
+    TRIAL_FOLDER, wildcards allowed. `step`: the script's word for its steps, if its lines name several. `pattern`: a
+    regular expression with the groups `step` and `value`, if lines can be read by no other rule. `flag`: how to
     pass a parameter that the command does not name, such as "{name}={value}" for Hydra; None: as the script's --help
     says, else --name=value. `config`: "json", "yaml", "toml", or a file to start from: the worker writes the parameters
     to a file, whose name replaces {config} in the command. {folder} and {seed} stand for TRIAL_FOLDER and TRIAL_SEED.
@@ -108,6 +109,7 @@ class Script(CommandLine):
     step: str | None = None
     config: str | None = None
     resume: str | None = None
+    pattern: str | None = None
 
     takes_policy = False
     why_no_forks = "does not call report(), which alone tells where the checkpoint of a step is"
@@ -119,6 +121,7 @@ class Script(CommandLine):
             raise ValueError("Script(metric=''): must be the name that the script prints, such as 'valid_loss'.")
         metrics = (self.metrics,) if isinstance(self.metrics, str) else self.metrics
         object.__setattr__(self, "metrics", tuple(dict.fromkeys((self.metric, *metrics))))
+        refuse_pattern(self.pattern, self.metrics, {"file": self.file, "step": self.step})
         for text in (self.command, self.resume or ""):
             if (variable := variable_in(text)) is not None:
                 raise ValueError(
@@ -174,9 +177,7 @@ class Script(CommandLine):
         entry = entry_point(shlex.split(self.command))
         if entry is None or not entry.text:
             return True
-        script = entry.path.absolute()
-        imported = imported_files(script, [script.parent, *(place.absolute() for place in roots())])
-        return any(re.search(r"\breport\b", text) for text in (entry.text, *(source(path) or "" for path in imported)))
+        return any(re.search(r"\breport\b", text) for text in entry.texts)
 
     @property
     def ignores_seed(self) -> bool:
@@ -195,6 +196,7 @@ class Script(CommandLine):
     @surely
     def check(self) -> None:
         """Raise ValueError if the program, the script or the config file is missing, or the command has a wrong flag."""
+        refuse_pattern(self.pattern, self.metrics, {"report() in the script": self.reports})
         program, *rest = shlex.split(self.command)
         if wrong := why_not_started(program):
             raise ValueError(wrong)
@@ -330,7 +332,7 @@ class Script(CommandLine):
             )
         program = Program(
             self.metric, self.metrics, self.horizon, self.arguments, self.reports, self.command, self.file, self.step, self.config,
-            self.known_flags, self.never_prints, self.missing_checkpoint,
+            self.known_flags, self.never_prints, self.missing_checkpoint, self.pattern,
         )  # fmt: skip
         return ScriptRun(program, assignment, should_pause)
 

@@ -30,6 +30,7 @@ from orchestrator.reading.trial_counts import status_words
 from orchestrator.reading.untried import UNTRIED, untried
 from orchestrator.reading.used_up import used_up
 from orchestrator.record.encoding import seconds_between
+from orchestrator.record.moved import with_present_places
 from search.history import Trial, key_of
 from search.records import Status
 from search.rules.finalists import Finalist, confirmed, score
@@ -345,4 +346,4 @@ def _runs(run: Recorded, trial: Trial) -> int:
 
 
 def _command(run: Recorded) -> str:
-    return recorded_line(run.rows["sweep"][-1])
+    return recorded_line(with_present_places(run.rows["sweep"][-1], run.folder))

@@ -13,6 +13,7 @@ from orchestrator.page.health.edited import edited
 from orchestrator.page.health.failures import failures
 from orchestrator.page.health.finding import SEVERITIES, Finding
 from orchestrator.page.health.influence import influence
+from orchestrator.page.health.inherited import inherited
 from orchestrator.page.health.machine import machine
 from orchestrator.page.health.noise import noise
 from orchestrator.page.health.overfitting import overfitting
@@ -35,6 +36,7 @@ CHECKS: tuple[Callable[[Recorded], list[Finding]], ...] = (
     baseline_is_best,
     copies,
     shared,
+    inherited,
     edited,
     resumed,
     noise,
