@@ -59,8 +59,13 @@ def codes_of_record(ledger: Ledger) -> Codes:
     return codes_of(
         ledger.sweeps(),
         ledger.rows("event", "WHERE kind = :kind", kind=EDITED),
-        ledger.rows("report"),
-        ledger.rows("suggestion"),
+        *(
+            [
+                {"trial": trial, "seq": seq}
+                for trial, seq in ledger.query(f"SELECT trial, seq FROM {table} ORDER BY seq")
+            ]
+            for table in ("report", "suggestion")
+        ),
     )
 
 
