@@ -56,9 +56,11 @@ class Codes:
 
 
 def codes_of_record(ledger: Ledger) -> Codes:
+    events = ledger.rows("event", "WHERE kind = :kind", kind=EDITED)
+    versions = ledger.query("SELECT count(DISTINCT json_extract(description, '$.files')) FROM sweep")[0][0]
     return codes_of(
-        ledger.sweeps(),
-        ledger.rows("event", "WHERE kind = :kind", kind=EDITED),
+        ledger.sweeps() if events or versions > 1 else [ledger.sweep()],  # to parse all of many starts takes long
+        events,
         *(
             [
                 {"trial": trial, "seq": seq}
