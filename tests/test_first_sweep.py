@@ -150,7 +150,7 @@ CONTRADICTIONS = {
     "no metric": ({}, r"workload=yields \(test_first_sweep.py:\d+\)\): add minimize=… or maximize=…, .* reports or yields"),
     "no mode": ({"metric": "loss"}, r"metric='loss'\): add minimize="),
     "no steps": ({"minimize": "loss", "steps": None}, r"add steps=…, the last step"),
-    "half a step": ({"minimize": "loss", "steps": 0.5}, r"horizon=0.5"),
+    "half a step": ({"minimize": "loss", "steps": 0.5}, r"Sweep\(steps=0.5\)"),
     "the other word": ({"minimize": "loss", "horizon": 6}, r"no option 'horizon'. Did you mean 'steps'"),
     "a function of nothing": ({"workload": lambda: None, "minimize": "loss"}, r"must take the configuration"),
     "an empty command": ({"workload": "", "minimize": "loss"}, r"must be a command"),

@@ -66,8 +66,8 @@ def test_the_report_tells_tasks_promotions_finalists_and_the_budget(tmp_path: Pa
     assert [finalist["trial"] for finalist in facts["finalists"] if finalist["winner"]] == [facts["best"]["trial"]]
     assert "The winner" in text
     best = facts["best"]
-    assert re.search(rf"best \(trial {best['trial']}\), on 1 fresh seed +{best['value']:.4g}\b", text)
-    assert re.search(rf"best \(trial {best['trial']}\), first score +{best['first']:.4g}\b", text)
+    assert re.search(rf"best so far \(trial {best['trial']}\), on 1 fresh seed +{best['value']:.4g}\b", text)
+    assert re.search(rf"best so far \(trial {best['trial']}\), first score +{best['first']:.4g}\b", text)
 
 
 def test_all_readers_tell_a_confirmed_winner_by_the_mean_of_its_fresh_seeds(tmp_path: Path) -> None:

@@ -59,31 +59,36 @@ def _of_value(name: str, here: Any, file: str, there: Any, is_here: bool) -> str
 
 def _set_here(found: Iterable[Global]) -> Iterator[tuple[str, Any, str, Any]]:
     """Name, present value, file and literal of each value that differs."""
-    modules = _imported_anew()
-    changed = {name for module in modules.values() for name in _parsed(module)[1]}
     for each in found:
-        if each.module not in modules or not each.path or changed & set(each.path):
+        module = _imported_anew(each.module)
+        if module is None or not each.path:
             continue
-        here, there = each.read(), _literal(_parsed(modules[each.module])[0], each.path)
+        here, there = each.read(), _literal(_parsed(module)[0], each.path)
         if there is _NOTHING or type(here) not in _PLAIN or (not there and isinstance(there, (list, dict, set))):
             continue  # a registry begins empty
-        if here != there and here == here:
+        if here != there and here == here and not _is_changed_by_a_module(each.path):
             name = ".".join(each.path)
-            yield f"{each.module}.{name}", here, Path(str(modules[each.module].__file__)).name, there
+            yield f"{each.module}.{name}", here, Path(str(module.__file__)).name, there
 
 
-def _imported_anew() -> dict[str, ModuleType]:
-    """The modules that a trial's process imports by their names, and whose source is there."""
-    sent = ("__main__", *cloudpickle.list_registry_pickle_by_value())
-    return {
-        name: module
-        for name, module in list(sys.modules.items())
-        if isinstance(module, ModuleType)
+def _imported_anew(name: str) -> ModuleType | None:
+    """The module of this name, if a trial's process imports it by the name, and its source is there."""
+    module, sent = sys.modules.get(name), ("__main__", *cloudpickle.list_registry_pickle_by_value())
+    if (
+        isinstance(module, ModuleType)
         and module is not sys.modules["__main__"]  # which may have a second name
         and not any(name == own or name.startswith(f"{own}.") for own in sent)
         and (getattr(module, "__file__", None) or "").endswith(".py")
         and is_users(name)
-    }
+    ):
+        return module
+    return None
+
+
+def _is_changed_by_a_module(path: tuple[str, ...]) -> bool:
+    """Whether one of the user's modules changes a value of these names by itself. To parse all of them takes long."""
+    modules = (_imported_anew(name) for name in list(sys.modules))
+    return any(_parsed(module)[1] & set(path) for module in modules if module is not None)
 
 
 def _parsed(module: ModuleType) -> tuple[ast.Module, frozenset[str]]:
@@ -152,15 +157,15 @@ def _bindings(body: list[ast.stmt]) -> Iterator[tuple[str, ast.expr | None]]:
 
 def _edited_since(functions: Iterable[FunctionType]) -> Iterator[str]:
     """A sentence for each file whose functions are others than those that were imported from it."""
-    modules, edited = _imported_anew(), dict[str, None]()
+    edited: dict[str, ModuleType] = {}
     for function in functions:
-        module = modules.get(function.__module__ or "")
+        module = _imported_anew(function.__module__ or "")
         if module is not None and function.__code__.co_filename == module.__file__:
             written = _written(source(Path(module.__file__)) or "")
             if written and substance(function.__code__) not in written:
-                edited[module.__name__] = None
-    for name in edited:
-        file = Path(str(modules[name].__file__)).name
+                edited[module.__name__] = module
+    for name, module in edited.items():
+        file = Path(str(module.__file__)).name
         yield (
             f"{file} was edited after this program had imported it, and a simulated sweep trains in this process, with the code as "
             f"imported: restart the program (the kernel of a notebook), or reload {name}"
