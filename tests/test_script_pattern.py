@@ -125,3 +125,13 @@ def test_counted_matches_of_a_script_with_a_checkpoint_are_refused_after_a_kill(
     killed_after(tmp_path, text, 2, pattern=pattern)
     with pytest.raises(Refused, match="name no step, and it keeps files in TRIAL_FOLDER"):
         trained(script(tmp_path, text, pattern=pattern), assigned(tmp_path, recorded=1))
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [(r"[\d.]+", "epoch 1 distance 9.5e-05"), (r"\d+\.\d+", "epoch 1 distance -21.5"), (r"\d", "epoch 1 distance 0.9")],
+)
+def test_an_expression_that_takes_a_part_of_a_number_is_refused(value: str, line: str, tmp_path: Path) -> None:
+    pattern = rf"epoch (?P<step>\d+) distance -?(?P<value>{value})".replace("-?", "-?" if "-" in line else "")
+    with pytest.raises(Refused, match="the group 'value' is a part of a number"):
+        trained(script(tmp_path, f"print({line!r})", pattern=pattern), assigned(tmp_path))

@@ -340,18 +340,6 @@ def test_lines_that_may_be_of_two_phases_are_told(
     assert not told or ("from 'scan step 8 " in found[0] and "to '| step 10 |" in found[0])
 
 
-@pytest.mark.parametrize(
-    "form", ["epoch {:03d}:     50 / 100 {}", "Epoch {}, batch 50 of 100, {}", "epoch {} - iter 50/100 - {}"]
-)
-def test_a_value_within_an_epoch_is_not_the_epochs(form: str, tmp_path: Path) -> None:
-    lines = [form.format(n, f"distance={1 / n:.4f}") for n in range(1, 5)]
-    text = f"for line in {lines!r}: print(line, flush=True)\n"
-    with pytest.raises(ScriptFailed, match="appears only in lines about a part of a step"):
-        trained(script(tmp_path, text), assigned(tmp_path))
-    whole = text.replace("50 / 100", "100 / 100").replace("50 of", "100 of").replace("50/100", "100/100")
-    assert curve(trained(script(tmp_path, whole), assigned(tmp_path / "whole"))) == truth(1, 2, 3, 4)
-
-
 def test_two_counts_that_both_go_on_with_the_metric_are_refused(tmp_path: Path) -> None:
     """Those of a training and of its evaluation; a closing line with another count comes once."""
     text = "for n in range(1, 5): print(f'distance = {1 / n:.4f}, step = {n}\\nglobal_step = {n}, distance = 7', flush=True)\n"

@@ -23,14 +23,15 @@ WHOLE = (
 COUNT = rf"(?P<number>{WHOLE})\s*/\s*(?P<total>{WHOLE})(?![\w.]*\w| \d{{3}}(?!\d))"
 
 UNIT = r"\s?(?:ms|us|µs|ns|s|secs?|seconds?|min|h|hrs?|dB|[kKMG]i?B|Hz|px|bits|bpc|bpb|°C?|it/s|s/it|/s|/sec)"
-_ALONE = rf"(?:{NUMBER})(?!{UNIT}(?!\w))(?:\s*%)?(?=$|\s|[,;|)\]}}])"
+_ALONE = rf"(?:{NUMBER})(?![\w.])(?:\s*%)?(?=\s*(?:$|[,;|)\]}}]|[-+.]?\d))"  # a word behind it says that it is something else
 _SCALE = (  # behind a blank, not a name: `D loss 0.5 G loss 0.3`, `0.5 k=3`
     r"[kKMGTB]\b|\s?(?:thousand|million|billion)\b|\s[kKMGTB](?=\s*(?:$|[,;|)\]}]))|\s[kM]\b(?!\s*[=:]?\s*[-+.\d])"
 )
-_FACTOR = rf"\s*[×xX*·]\s*\d|\s+[eE][-+]?\d+\b|{_SCALE}"
-GOES_ON = re.compile(rf"\s*(?:->|-->|→|=>)|{_FACTOR}|\s*(?:/|[-–—]|to\b)\s+{_ALONE}")
+_FACTOR = rf"\s*[×xX*·]\s*(?:10(?:\^|\*\*|[⁻⁰¹²³⁴-⁹])|1[eE])|\s+[eE][-+]?\d+\b|{_SCALE}"
+GOES_ON = re.compile(rf"\s*(?:->|-->|→|=>)|{_FACTOR}|\s*to\s+{_ALONE}|[–—]\d|\s*/\s+\d+(?![\w.])")
 SECOND = re.compile(rf"\s+(?:(?:out )?of\s+)?{_ALONE}", re.I)  # of a number without a unit: `54 % of 1000` is whole
-STEP_GOES_ON = rf",\d|['’]\d|(?: \d{{3}})+(?:\s*/\s*\d{{1,3}}(?: \d{{3}})+|(?!\s*/\s*\d))(?![\w.])|{_FACTOR}"
+SUPPORT = re.compile(r"\s{2,}\d+\s*$")  # behind a share, the examples that it is of, in scikit-learn's reports
+STEP_GOES_ON = rf",\d+(?![\d.])|['’]\d|(?: \d{{3}})+(?:\s*/\s*\d{{1,3}}(?: \d{{3}})+|(?!\s*/\s*\d))(?![\w.])|{_FACTOR}"
 _ONE_GROUP = re.compile(r"(?<![\w.,'’])([1-9]\d{0,2}),(\d{3})(?![\w.,]*\d)")
 
 
@@ -63,7 +64,7 @@ def step_in(cell: str) -> float:
 
 def shows_thousands(text: str) -> bool:
     """Whether a number shows that its script separates thousands by commas."""
-    return "," in text and "." in text
+    return "," in text and ("." in text or text.count(",") > 1)
 
 
 def join_thousands(text: str) -> str:

@@ -16,6 +16,7 @@ from trainables.scripts.printed import visible
 from trainables.scripts.reading import Refused
 
 STEP, VALUE = "step", "value"
+_BEHIND, _BEFORE = re.compile(r"\d|\.\d|(?<=\d)[eE][-+]?\d"), re.compile(r"(?:\d\.?|(?<![\w)])-)$")
 
 
 def refuse_pattern(pattern: str | None, metrics: Sequence[str], beside: Mapping[str, object]) -> None:
@@ -65,6 +66,12 @@ class PatternReader:
         found = self._pattern.search(shown)
         if found is None:
             return None
+        for group in found.groupdict():
+            if is_part(shown, *found.span(group)):
+                raise Refused(
+                    f"Script(pattern=…): the group {group!r} is a part of a number, {found[group]!r}, in {shown.strip()[:120]!r}; let "
+                    f"it match the whole number, as in (?P<{group}>[^\\s,;%]+)."
+                )
         told = {key_of(group): part.strip() for group, part in found.groupdict().items() if part is not None}
         steps = {STEP: self._number(told.pop(STEP), STEP, shown)} if STEP in told else {}
         if not told:
@@ -84,3 +91,14 @@ class PatternReader:
                 f"Script(pattern=…): the group {group!r} is {text!r} in {line.strip()[:120]!r}, which is no {kind}; let it match the digits "
                 "alone."
             ) from None
+
+
+def is_part(text: str, start: int, end: int) -> bool:
+    """Whether a number goes on before or behind this place.
+
+    >>> is_part("loss 9.5e-05", 5, 8), is_part("reward -21.5", 8, 12), is_part("1,0.91,0.84", 2, 6)
+    (True, True, False)
+    """
+    if start < 0:
+        return False
+    return bool(_BEHIND.match(text, end) or _BEFORE.search(text[:start]))

@@ -35,6 +35,7 @@ from trainables.scripts.numbers import (
     NUMBER,
     SECOND,
     STEP_GOES_ON,
+    SUPPORT,
     UNIT,
     WHOLE,
     decimals,
@@ -358,6 +359,7 @@ def _values(text: str) -> Iterator[Value]:
         in_columns = "|" in found.group() and _COLUMN.match(text, position)
         text_of = _LEADING_NUMBER.match(number.group())[0]  # type: ignore[index]
         unit = number.group()[len(text_of) :].strip()
-        goes_on = GOES_ON.match(text, position) or (not unit and SECOND.match(text, position))
+        is_share = "." in text_of and SUPPORT.match(text, position)
+        goes_on = GOES_ON.match(text, position) or (not unit and not is_share and SECOND.match(text, position))
         if not (is_list or in_columns or goes_on):
             yield Value(name, text_of, split, unit)

@@ -15,11 +15,6 @@ BAR = "bar"  # the word for the steps that a progress bar counts
 _RICH, _FAR = re.compile("[━╸╺]{4}"), " " * 8  # it wraps a bar that is wider than its terminal
 _SAYING = r"epoch|step|iter|update|round|episode|=|(?:[^\W\d]|[@\"'\])])(?::(?: |[-.\d])|：)|\[\d+\]|^\s*\d+[:/]"  # signs of a useful line
 
-_PART = re.compile(  # of an epoch: `epoch 1 - iter 50/100`, `epoch 001:  50 / 100`, `Epoch 1, batch 50 of 100`
-    r"\bepoch\b\W*\d+(?:/\d+)?\W+(?:(?:mini-?)?(?:batch|iter|iteration|it|step|update)\b\W*)?(\d+)\s*(?:/|\bof\b)\s*(\d+)\b",
-    re.I,
-)
-
 
 class Reader:
     """Reads the lines of one stream in order; earlier lines help to understand later ones."""
@@ -51,7 +46,7 @@ class Reader:
             self._repeats = False
             return None
         self._repeats = bool(re.search(r"\bbest\b[^:]*:\s*$", line.text, re.I))
-        line = self._part(self._count_alone(self._row(line)))
+        line = self._count_alone(self._row(line))
         if line.is_heading:
             self.steps = {**self.steps, **line.steps}
         return self._of_all_steps(self.below(line))
@@ -68,12 +63,6 @@ class Reader:
     def below(self, line: Line) -> Line:
         """The line with the steps of the heading above it, if it names none."""
         return replace(line, steps=dict(self.steps)) if not line.steps and self.steps else line
-
-    def _part(self, line: Line) -> Line:
-        """A line about a part of an epoch is progress, unless what it counts ends at the horizon."""
-        found = _PART.search(line.text)
-        is_part = found is not None and int(found[1]) < int(found[2]) != self._horizon
-        return replace(line, is_progress=True) if is_part else line
 
     def _count_alone(self, line: Line) -> Line:
         """A line of nothing but a count up to the horizon, such as `[batch=100/1000]:`, is a heading, whatever its word."""

@@ -19,7 +19,7 @@ from trainables.scripts.shared_files import REMEDY, at_one_place, has_checkpoint
 from trainables.scripts.trial_folder import COMPARED, TrialFolder
 
 SURELY = 2  # steps: one may be saved and not told
-NEARLY = 0.01  # by which a value may differ when the same training is repeated
+FAR = 3.5  # times nearer to the last value on record than to its own: no repeated training, which differs by noise
 
 
 def skipped(step: int, own: Sequence[int], others: Iterable[Sequence[int]]) -> list[int]:
@@ -86,10 +86,18 @@ def why_counted_anew(reading: Reading, step: int, values: Mapping[int, Value]) -
 def is_repeated(new: Value, known: Value, last: Value) -> bool:
     """Whether a value at the first step is that of a repeated training, not of a training continued after the `last` one.
 
+    A continued one lies far nearer to the last value than to the first, or beyond it by no more than these are apart. With one
+    value on record, nothing can be told.
+
     >>> is_repeated(*(Value("loss", text) for text in ("2.21", "2.28", "0.83")))  # on a GPU, or with another seed
     True
     >>> is_repeated(*(Value("loss", text) for text in ("0.67", "2.28", "0.83")))
     False
+    >>> is_repeated(*(Value("accuracy", text) for text in ("0.9175", "0.91", "0.9165")))
+    False
+    >>> is_repeated(*(Value("loss", text) for text in ("0.6925", "0.7001", "0.6901")))  # noise
+    True
     """
-    apart = abs(new.number - known.number)
-    return new.repeats(known) or apart <= NEARLY * abs(known.number) or apart < abs(new.number - last.number)
+    passed, ahead = last.number - known.number, new.number - last.number
+    is_beyond = passed * ahead > 0 and abs(ahead) <= abs(passed)
+    return new.repeats(known) or not (is_beyond or abs(new.number - known.number) > FAR * abs(ahead))
