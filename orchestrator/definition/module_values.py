@@ -63,7 +63,7 @@ def _set_here(found: Iterable[Global]) -> Iterator[tuple[str, Any, str, Any]]:
         module = _imported_anew(each.module)
         if module is None or not each.path:
             continue
-        here, there = each.read(), _literal(_parsed(module)[0], each.path)
+        here, there = each.read(), _literal(_parsed(_text(module)), each.path)
         if there is _NOTHING or type(here) not in _PLAIN or (not there and isinstance(there, (list, dict, set))):
             continue  # a registry begins empty
         if here != there and here == here and not _is_changed_by_a_module(each.path):
@@ -88,22 +88,26 @@ def _imported_anew(name: str) -> ModuleType | None:
 def _is_changed_by_a_module(path: tuple[str, ...]) -> bool:
     """Whether one of the user's modules changes a value of these names by itself. To parse all of them takes long."""
     modules = (_imported_anew(name) for name in list(sys.modules))
-    return any(_parsed(module)[1] & set(path) for module in modules if module is not None)
+    return any(_changed_by(_text(module)) & set(path) for module in modules if module is not None)
 
 
-def _parsed(module: ModuleType) -> tuple[ast.Module, frozenset[str]]:
-    return _parsed_text(source(Path(str(module.__file__))) or "")
+def _text(module: ModuleType) -> str:
+    return source(Path(str(module.__file__))) or ""
 
 
-@lru_cache(maxsize=64)
-def _parsed_text(text: str) -> tuple[ast.Module, frozenset[str]]:
-    """The source, and the names that it changes, wherever they belong: `global X`, `conf.X = …`, `X[…] = …`, `X.append(…)`."""
+@lru_cache(maxsize=16)
+def _parsed(text: str) -> ast.Module:
     try:
-        parsed = ast.parse(text)
+        return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError):
-        parsed = ast.Module([], [])
+        return ast.Module([], [])
+
+
+@lru_cache(maxsize=4096)
+def _changed_by(text: str) -> frozenset[str]:
+    """The names that a source changes, wherever they belong: `global X`, `conf.X = …`, `X[…] = …`, `X.append(…)`."""
     changed: set[str] = set()
-    for node in ast.walk(parsed):
+    for node in ast.walk(_parsed(text)):
         match node:
             case ast.Global(names=names):
                 changed |= set(names)
@@ -115,7 +119,7 @@ def _parsed_text(text: str) -> tuple[ast.Module, frozenset[str]]:
                 changed.add(name)
             case ast.Call(func=ast.Attribute(value=ast.Name(id=name) | ast.Attribute(attr=name), attr=method)):
                 changed |= {name} if method in _CHANGES else set()
-    return parsed, frozenset(changed)
+    return frozenset(changed)
 
 
 def _literal(parsed: ast.Module, path: tuple[str, ...]) -> Any:
